@@ -130,7 +130,7 @@ func (w *worker[T, F]) run(o op, f form) {
 		}
 		element := kind[T]()
 		switch {
-		case o >= opFinish: // float64 for all
+		case o >= opFinish: // one for all
 			element = 0
 		case !isFloat64[F]() && (o >= opFold || o >= opPlaneSumExp && o <= opPlaneScale): // for all types that are computed in float32
 			element = 0

@@ -126,3 +126,22 @@ func rise(x []float64, step float64) {
 		x[k] += step * float64(k/coef.Segment)
 	}
 }
+
+// TestZeroUpstream has factors of 0 and −0, which give the same bits, whatever a worker has computed before.
+func TestZeroUpstream(t *testing.T) {
+	for _, classes := range []int{2, 10, 100} {
+		g := generator(classes)
+		x, y := g.rows(40, classes, 3), g.targets(40, classes)
+		for _, kernel := range Kernels() {
+			c := criterion(t, Kernel(kernel), Workers(1))
+			var want *outcome
+			for _, factor := range []float64{0, math.Copysign(0, -1), 0} {
+				got := compute[float32](t, c, x, y, nil, []float64{factor}, contiguous(classes))
+				if want == nil {
+					want = &got
+				}
+				same(t, *want, got, fmt.Sprintf("%s K=%d factor %v", kernel, classes, factor))
+			}
+		}
+	}
+}

@@ -187,12 +187,17 @@ func TestPairKernels(t *testing.T) {
 							call(i, 0, o, 0, &a)
 						}
 						all := append(a.sumLoss[:], a.sumNLL[:]...)
-						for r := range rows * outStep / 4 { // a maximum alone may be that of numbers only
+						for r, y := range labels {
 							of := func(array int) float64 { return float64(out[array*pairSlots+r]) }
-							all = append(all, of(pairLoss), of(pairNLL), of(pairMax)+of(pairLog))
-						}
-						for _, v := range dst {
-							all = append(all, float64(v))
+							if outStep != 0 {
+								all = append(all, of(pairLoss), of(pairNLL))
+							}
+							if outStep != 0 && y >= 0 { // a maximum alone may be that of numbers only
+								all = append(all, of(pairMax)+of(pairLog))
+							}
+							if y >= 0 {
+								all = append(all, float64(dst[2*r]), float64(dst[2*r+1]))
+							}
 						}
 						return all
 					}

@@ -42,7 +42,7 @@ func Planes[T Element](data []T, classes, inner int) Batch[T] {
 }
 
 // PerRow holds what a call takes or gives for each row; the zero value asks for nothing. A slice that is not nil has one
-// entry for each row. Rows are finished in float64, whatever the element.
+// entry for each row. Rows are finished in float64, whatever the element; those of two classes mostly in float32, unless that is float64.
 type PerRow struct {
 	Loss     []float64 // out: row losses, before any reduction and upstream factor; 0 for an ignored row
 	LSE      []float64 // out: log-sum-exp of the row's logits; 0 for an ignored row

@@ -292,7 +292,8 @@ const (
 	forms
 )
 
-// Kernels in plain Go. They read and write what args say: see zlsr_args.go. Rows with a label below 0 are skipped.
+// Kernels in plain Go. They read and write what args say: see zlsr_args.go. Rows with a label below 0 are skipped but by
+// pairRows.
 
 // copyLabels copies labels and reports whether all are classes.
 func copyLabels[L Label](to []int32, from []L, classes int) bool {
@@ -511,15 +512,15 @@ func finishRows(a *args, grad bool) {
 	}
 }
 
-// pairRows computes rows of two classes of float32 side by side, whose smoothing is uniform and which have no z-loss, all in
-// float32: with the gap x_o − x_y between the other class and the target, and e = exp(−|gap|),
+// pairRows computes rows of two classes of float32 side by side, whose smoothing is uniform and which have neither weights, z-loss nor
+// masks, all in float32 (where a gap may overflow): with the gap x_o − x_y between the other class and the target, and e = exp(−|gap|),
 //
 //	L − m    = log(1+e)
 //	−log p_y = L−m + max(gap, 0)
 //	loss     = L−m − ε/2·gap + max(gap, 0)
 //	∂/∂x_o   = −∂/∂x_y = g·(p_o − ε/2), p_o = e/(1+e), or 1/(1+e) where the gap is above 0
 //
-// Sums over rows are of float64. Rows with a label below 0 add nothing.
+// Sums over rows are of float64. Rows with a label below 0 add nothing; whatever is written as their gradient is to be overwritten.
 func pairRows(a *args, grad bool) {
 	near := float32(a.epsG)
 	var e, d, gaps, maxima group[float32]
@@ -528,6 +529,10 @@ func pairRows(a *args, grad bool) {
 		x := unsafe.Slice((*[2]float32)(a.x), a.rows)[start:]
 		labels := unsafe.Slice((*int32)(a.labels), a.rows)[start:]
 		for i := range n {
+			if labels[i] < 0 {
+				maxima[i], gaps[i], d[i] = 0, 0, 0
+				continue
+			}
 			m, gap := max(x[i][0], x[i][1]), x[i][0]-x[i][1]
 			if labels[i] == 0 {
 				gap = -gap

@@ -2,8 +2,8 @@ package lsr
 
 import "unsafe"
 
-// Rows of two classes that are computed in float32, with index targets, uniform smoothing and no z-loss, have a kernel that does all of
-// a row: see pairRows.
+// Rows of two classes that are computed in float32, with index targets, uniform smoothing, and neither weights, z-loss nor masks, have
+// a kernel that does all of a row: see pairRows.
 
 // pairs is a worker's memory for them: a copy of what does not lie as the kernels want it, and what they want and give for each row.
 type pairs[F real] struct {
@@ -12,10 +12,10 @@ type pairs[F real] struct {
 	half    []byte // half types side by side
 	planes  []F    // or widened, as two planes
 	labels  []int32
-	factors []F // of the gradient, of which
-	same    int // the first so many are
-	factor  F   // this
-	out     []F // see args.out
+	factors []F     // of the gradient, of which
+	same    int     // the first so many are
+	factor  float64 // this, rounded
+	out     []F     // see args.out
 }
 
 // takesPairs says whether a job's rows are such.
@@ -48,11 +48,11 @@ func (w *worker[T, F]) preparePairs(j *job[T]) {
 		p.same = 0 // each row has its own
 		return
 	}
-	if p.same < rows || p.factor != F(g) {
+	if p.same < rows || p.factor != g {
 		for i := range rows {
 			p.factors[i] = F(g)
 		}
-		p.same, p.factor = rows, F(g)
+		p.same, p.factor = rows, g
 	}
 }
 
@@ -87,8 +87,9 @@ func sideBySide[T Element, F real](b *Batch[T]) bool {
 func (w *worker[T, F]) pairChunk(j *job[T], i, rows int) (correct int) {
 	p, labels := &w.pairs, unsafe.Slice((*int32)(w.labels), rows)
 	if j.c.top1 {
-		for r, x := range unsafe.Slice((*[2]F)(w.x), rows) {
-			if y := labels[r]; y == 0 && x[0] >= x[1] || y > 0 && x[1] > x[0] {
+		x := unsafe.Slice((*[2]F)(w.x), rows)
+		for r, y := range labels {
+			if y == 0 && x[r][0] >= x[r][1] || y > 0 && x[r][1] > x[r][0] {
 				correct++
 			}
 		}
@@ -101,7 +102,7 @@ func (w *worker[T, F]) pairChunk(j *job[T], i, rows int) (correct int) {
 	if j.grads() {
 		w.run(opPairGrad, 0)
 		if w.dst == base(p.x) {
-			w.copyPairs(&j.dst, i, rows, true)
+			w.copyPairs(&j.dst, i, p.x[:2*rows], true)
 		}
 	} else {
 		w.run(opPair, 0)
@@ -127,25 +128,31 @@ func (w *worker[T, F]) pairChunk(j *job[T], i, rows int) (correct int) {
 func (w *worker[T, F]) copyIn(j *job[T], i, rows int) int {
 	p, all := &w.pairs, (rows+pairStep-1)&^(pairStep-1)
 	p.x, p.labels = grow(p.x, 2*all), grow(p.labels, all)
-	w.copyPairs(&j.logits, i, rows, false)
-	clear(p.x[2*rows:])
-	copy(p.labels, j.labels[i:i+rows])
-	for r := rows; r < all; r++ {
+	for r := copy(p.labels, j.labels[i:i+rows]); r < all; r++ {
 		p.labels[r] = -1
+	}
+	if raceEnabled && j.ignored != 0 { // ignored rows count as not read
+		for r, y := range p.labels {
+			if y >= 0 {
+				w.copyPairs(&j.logits, i+r, p.x[2*r:2*r+2], false)
+			}
+		}
+	} else {
+		w.copyPairs(&j.logits, i, p.x[:2*rows], false)
 	}
 	w.x, w.dst, w.labels = base(p.x), base(p.x), unsafe.Pointer(&p.labels[0])
 	return all
 }
 
-// copyPairs copies rows of a batch, from row i on, to pairs.x, or back.
-func (w *worker[T, F]) copyPairs(b *Batch[T], i, rows int, back bool) {
-	p, half := &w.pairs, unsafe.Sizeof(*new(T)) != unsafe.Sizeof(F(0))
+// copyPairs copies rows of a batch, from row i on, to x, or back.
+func (w *worker[T, F]) copyPairs(b *Batch[T], i int, x []F, back bool) {
+	p, rows, half := &w.pairs, len(x)/2, unsafe.Sizeof(*new(T)) != unsafe.Sizeof(F(0))
 	for r := 0; r < rows; {
 		position, n := (i+r)%b.Inner, rows-r
 		if b.Inner > 1 { // what lies equally far apart
 			n = min(n, b.Inner-position)
 		}
-		outside, inside := b.rowAt(i+r, position), p.x[2*r:2*(r+n)]
+		outside, inside := b.rowAt(i+r, position), x[2*r:2*(r+n)]
 		switch {
 		case b.Inner > 1 && half:
 			p.planes = grow(p.planes, 2*pairSlots)

@@ -103,7 +103,7 @@ func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 	case j.grads():
 		w.beyond = int(uintptr(w.dst)) - w.next
 	}
-	w.x, w.e = base(w.planeX), base(w.planeX)
+	w.x = base(w.planeX)
 	w.lanesE = base(w.planeLanes)
 	w.rows = paddedRows[F](w.rows)
 	w.run(opPlaneSumExp, w.form)

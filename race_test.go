@@ -25,7 +25,7 @@ func TestRace(t *testing.T) {
 		"logits read": false, "logits' padding": false, "gradient's padding": false, "ignored logits": false, "nothing": false,
 	} {
 		for _, kernel := range Kernels() {
-			for _, shape := range [][2]int{{10, 1}, {1000, 1}, {10, 32}} { // classes, inner
+			for _, shape := range [][2]int{{2, 1}, {10, 1}, {1000, 1}, {2, 32}, {10, 32}} { // classes, inner
 				if strings.Contains(what, "padding") && shape[1] > 1 {
 					continue
 				}

@@ -107,7 +107,7 @@ func work[T Element, F real](j *job[T], v *vectors[F]) {
 			j.blocks[b] = w.block(j, lo, hi)
 		}
 	}
-	w.view = view{} // none of the caller's memory is kept
+	w.view, w.plane = view{}, nil // none of the caller's memory is kept
 	pool.Put(w)
 }
 
@@ -210,10 +210,10 @@ func (w *worker[T, F]) constant(classes int, keep, uniform F) {
 	}
 }
 
-// upstream is a gradient's factor. All NaN are one, so that rounding in the kernels may take that for granted.
+// upstream is a gradient's factor. All NaN are one, so that rounding in the kernels may take that for granted, and all zeros.
 func upstream(g, up float64) float64 {
 	if g *= up; g == g {
-		return g
+		return g + 0
 	}
 	return math.NaN()
 }

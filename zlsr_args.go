@@ -20,7 +20,7 @@ const (
 	pairSlots = 1056
 )
 
-// The arrays for rows of two classes: losses, log-sum-exps less maxima, maxima; and how many there are.
+// The arrays for rows of two classes: losses, −log p_y, log-sum-exps less maxima, maxima; and how many there are, with the kernels' own.
 const (
 	pairLoss   = 0
 	pairNLL    = 1
@@ -65,7 +65,7 @@ type args struct {
 	xStep     int            // bytes from a class to the next of logits and targets whose class axis is not last,
 	dstStep   int            // and of the gradient
 	plane     unsafe.Pointer // transposed rows: F for each slot, class after class
-	planeStep int            // bytes from a class to the next there
+	planeStep int            // bytes from a class to the next there, for kernels that copy; to others it is constant
 	rowBlocks int            // blocks of a row
 	lanes     unsafe.Pointer // fold: lanes, blocks × Lanes bytes for each row
 	sums      unsafe.Pointer // fold: float64 for each row
@@ -101,8 +101,8 @@ type args struct {
 	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABIe07e87b7_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABIa0cce128_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABIe07e87b7_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABIa0cce128_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

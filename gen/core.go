@@ -129,7 +129,7 @@ func arguments() *jen.File {
 	f.Comment("maxPairs is how many rows of two classes a kernel takes at once, pairStep what their number is a multiple of, and pairSlots how")
 	f.Comment("far apart arrays for them are.")
 	f.Const().Defs(jen.Id("maxPairs").Op("=").Lit(asm.Pairs), jen.Id("pairStep").Op("=").Lit(asm.PairStep), jen.Id("pairSlots").Op("=").Lit(asm.PairSlots))
-	f.Comment("The arrays for rows of two classes: losses, log-sum-exps less maxima, maxima; and how many there are.")
+	f.Comment("The arrays for rows of two classes: losses, −log p_y, log-sum-exps less maxima, maxima; and how many there are, with the kernels' own.")
 	f.Const().Defs(jen.Id("pairLoss").Op("=").Lit(asm.PairLoss), jen.Id("pairNLL").Op("=").Lit(asm.PairNLL), jen.Id("pairLog").Op("=").Lit(asm.PairLog),
 		jen.Id("pairMax").Op("=").Lit(asm.PairMax), jen.Id("pairArrays").Op("=").Lit(asm.PairArrays))
 	f.Comment("slots hold a number for each row under way.")

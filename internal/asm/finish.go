@@ -365,7 +365,7 @@ func (b *builder) reduceLog1p(l logConstants, f vec) (g, s, k vec) {
 	return g, s, k
 }
 
-// log1p is log(1+f), once it is reduced. It destroys g.
+// log1p is log(1+f), once it is reduced.
 func (b *builder) log1p(l logConstants, g, s, k vec) vec {
 	z := b.vector()
 	b.mul(z, s, s)

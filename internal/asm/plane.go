@@ -153,7 +153,7 @@ func (b *builder) equal(x operand.Op, y vec) reg.Register {
 }
 
 // blend sets v = x where the mask is set.
-func (b *builder) blend(v vec, mask reg.Register, x operand.Op) {
+func (b *builder) blend(v vec, mask reg.Register, x vec) {
 	switch {
 	case b.ISA == AVX512:
 		b.ps(b.VMOVAPS, b.VMOVAPD, x, mask, v)

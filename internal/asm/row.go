@@ -25,7 +25,7 @@ func (b *builder) last() (at reg.GPVirtual, t *tail) {
 		b.MOVQ(operand.I32(int32(b.width())), width)
 		b.CMPQ(count, width)
 		b.CMOVQGT(width, count)
-		t = b.tails(count, 1)[0]
+		t = b.tailOf(count)
 		b.XORQ(zero, zero)
 		b.SUBQ(width, at)
 		b.CMOVQLT(zero, at)
@@ -212,7 +212,9 @@ func (b *builder) sum() {
 			b.Label(done)
 		default:
 			b.loop(k, limit, b.width(), func() {
-				r.partial(k, 0, k)
+				tl := r.tailAt(k)
+				r.oneLater(k, 0, tl)
+				r.one(k, 0, tl)
 				r.rotate()
 			})
 		}
@@ -233,7 +235,7 @@ func (b *builder) lastTail() *tail {
 	if b.ISA == AVX512 {
 		b.INCQ(count)
 	}
-	t := b.tails(count, 1)[0]
+	t := b.tailOf(count)
 	t.part = b.ISA == AVX2
 	return t
 }
@@ -359,13 +361,6 @@ func (r *rowSums) vectors(k reg.Register, n int, last *tail) {
 		}
 		r.one(k, i, tl)
 	})
-}
-
-// partial is vectors for one of a row's last: the i-th from class k on, which is at an index.
-func (r *rowSums) partial(k reg.Register, i int, index reg.Register) {
-	tl := r.tailAt(index)
-	r.oneLater(k, i, tl)
-	r.one(k, i, tl)
 }
 
 // halfLater finds the maximum of every other of two vectors' worth of bfloat16, the i-th and its neighbour from class k on of the

@@ -70,7 +70,7 @@ func (b *builder) tileClasses(r *rowPointers, base string, row, step reg.GPVirtu
 	b.JGE(operand.LabelRef(whole))
 	partial := &tail{}
 	if b.Element <= Float64 {
-		partial = b.tails(class, 1)[0]
+		partial = b.tailOf(class)
 	}
 	if b.Element != Float32 {
 		partial.index = b.GP64()
@@ -121,15 +121,6 @@ func (r *rowPointers) mem(i int) operand.Mem {
 		return at(base, r.stride3, 1, 0)
 	}
 	return operand.Mem{Base: base}
-}
-
-// classes is where class i of a group of planes is: step bytes apart, i below 4.
-func planeClass(plane operand.Mem, step reg.Register, i int) operand.Mem {
-	plane.Index, plane.Scale = step, uint8(i)
-	if i == 0 {
-		plane.Index, plane.Scale = nil, 0
-	}
-	return plane
 }
 
 // square transposes four vectors, each quarter of four for itself if they are of float32.
@@ -299,7 +290,7 @@ func (b *builder) planeRows(v [4]vec, plane operand.Mem, step reg.Register) {
 	p := b.GP64()
 	b.LEAQ(at(plane.Base, step, 2, 0), p)
 	b.ps(b.VMOVUPS, b.VMOVUPD, v[0], plane)
-	b.ps(b.VMOVUPS, b.VMOVUPD, v[1], planeClass(plane, step, 1))
+	b.ps(b.VMOVUPS, b.VMOVUPD, v[1], at(plane.Base, step, 1, 0))
 	b.ps(b.VMOVUPS, b.VMOVUPD, v[2], operand.Mem{Base: p})
 	b.ps(b.VMOVUPS, b.VMOVUPD, v[3], at(p, step, 1, 0))
 }
@@ -314,7 +305,7 @@ func (b *builder) transposeBack() {
 		p := b.GP64()
 		b.LEAQ(at(plane.Base, step, 2, 0), p)
 		var v [4]vec
-		for i, m := range []operand.Mem{plane, planeClass(plane, step, 1), {Base: p}, at(p, step, 1, 0)} {
+		for i, m := range []operand.Mem{plane, at(plane.Base, step, 1, 0), {Base: p}, at(p, step, 1, 0)} {
 			v[i] = b.YMM()
 			b.ps(b.VMOVUPS, b.VMOVUPD, m, v[i])
 		}

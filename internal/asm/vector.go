@@ -174,12 +174,11 @@ func (b *builder) keep(v vec, mask reg.Register) {
 
 // A tail is which elements of a vector exist: all for nil, and the first of them otherwise. It is a mask register in
 // AVX-512, and memory with ones and zeros in AVX2. The half types can't be loaded by a mask there: they need to know where
-// the vector starts, at index + skip of the row's n elements.
+// the vector starts, at index of the row's n elements.
 type tail struct {
 	k     reg.Register
 	mask  operand.Mem
 	index reg.Register
-	skip  int
 	exact int  // how many there are, if that is known
 	part  bool // at least one is missing
 }
@@ -188,7 +187,7 @@ type tail struct {
 func (b *builder) tailAt(index reg.Register) *tail {
 	count := b.load("n")
 	b.SUBQ(index, count)
-	t := b.tails(count, 1)[0]
+	t := b.tailOf(count)
 	t.index = index
 	return t
 }
@@ -199,9 +198,6 @@ func (b *builder) exist(t *tail) reg.GPVirtual {
 	i := b.load("n")
 	if t.index != nil {
 		b.SUBQ(t.index, i)
-	}
-	if t.skip != 0 {
-		b.SUBQ(operand.Imm(uint64(t.skip)), i)
 	}
 	return i
 }
@@ -438,8 +434,8 @@ func (b *builder) broadcast32(v uint32) vec {
 	return r
 }
 
-// tails are the masks of n vectors that share count elements, at most n × width of them.
-func (b *builder) tails(count reg.Register, n int) (ts []*tail) {
+// tailOf is the tail of a vector of count elements, or of a whole one.
+func (b *builder) tailOf(count reg.Register) *tail {
 	if b.ISA == AVX512 {
 		bits := b.GP64()
 		cl := reg.RCX
@@ -447,15 +443,9 @@ func (b *builder) tails(count reg.Register, n int) (ts []*tail) {
 		b.MOVL(operand.U32(1), bits.As32())
 		b.SHLQ(reg.CL, bits)
 		b.DECQ(bits)
-		for i := range n {
-			if i > 0 {
-				b.SHRQ(operand.Imm(uint64(b.width())), bits)
-			}
-			k := b.K()
-			b.KMOVW(bits.As32(), k)
-			ts = append(ts, &tail{k: k})
-		}
-		return ts
+		k := b.K()
+		b.KMOVW(bits.As32(), k)
+		return &tail{k: k}
 	}
 	mask, used := b.GP64(), b.GP64()
 	b.LEAQ(b.data.masks(), mask)
@@ -463,10 +453,7 @@ func (b *builder) tails(count reg.Register, n int) (ts []*tail) {
 	b.MOVQ(count, used)
 	b.SHLQ(operand.Imm(map[int]uint64{4: 2, 8: 3}[b.f()]), used)
 	b.SUBQ(used, mask)
-	for i := range n {
-		ts = append(ts, &tail{mask: operand.Mem{Base: mask, Disp: 32 * i}, skip: b.width() * i})
-	}
-	return ts
+	return &tail{mask: operand.Mem{Base: mask}}
 }
 
 // exactTail is the mask of a vector's first n elements, which are not all.
