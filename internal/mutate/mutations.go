@@ -128,7 +128,11 @@ func (s *source) any(r *rand.Rand) mutant {
 		m := dataLine.FindStringSubmatch(s.lines[i])
 		word, _ := strconv.ParseUint(m[2], 16, 64)
 		bit := r.IntN(64)
-		if word>>32 != word&math.MaxUint32 {
+		switch high, low := word>>32, word&math.MaxUint32; {
+		case high == low:
+		case high < 32 && low < 32: // places that a permutation takes elements from, of which five bits count
+			bit = bit&32 | bit%5
+		default:
 			bit |= 32 // a float64, the end of which would change a result once in a billion
 		}
 		return mutant{i + 1, s.function[i], s.lines[i], fmt.Sprintf("%s%016x", m[1], word^1<<bit)}
