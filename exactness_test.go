@@ -166,15 +166,20 @@ func exactness[T Element](t *testing.T) {
 	t.Logf("largest error of the gradient %.2f of the limit: %s", worst.grad, worstGrad)
 }
 
+// stepOf is from one float32 to the next that a test tries: usually, or with -short; all with LSR_EXHAUSTIVE=1.
+func stepOf(usual, short uint32) uint32 {
+	switch {
+	case os.Getenv("LSR_EXHAUSTIVE") == "1":
+		return 1
+	case testing.Short():
+		return short
+	}
+	return usual
+}
+
 // TestExp32 compares exp with math.Exp over float32: every eighth, every 64th with -short, all with LSR_EXHAUSTIVE=1.
 func TestExp32(t *testing.T) {
-	step := uint32(8)
-	if testing.Short() {
-		step = 64
-	}
-	if os.Getenv("LSR_EXHAUSTIVE") == "1" {
-		step = 1
-	}
+	step := stepOf(8, 64)
 	type worst struct {
 		near, far     float64
 		atNear, atFar float32
@@ -336,19 +341,12 @@ func TestExp64(t *testing.T) {
 
 // TestLog32 compares log32 with math.Log1p over float32 in [0, 1]: every 64th, every 2048th with -short, all with LSR_EXHAUSTIVE=1.
 func TestLog32(t *testing.T) {
-	step := uint32(64)
-	if testing.Short() {
-		step = 2048
-	}
-	if os.Getenv("LSR_EXHAUSTIVE") == "1" {
-		step = 1
-	}
+	step := stepOf(64, 2048)
 	worst, at := 0.0, float32(0)
 	for b := math.Float32bits(0x1p-126); b <= math.Float32bits(1); b += step {
 		e := math.Float32frombits(b)
 		want := math.Log1p(float64(e))
-		_, exp := math.Frexp(want)
-		if err := math.Abs(float64(log32(e))-want) / math.Ldexp(1, exp-24); err > worst {
+		if err := math.Abs(float64(log32(e))-want) / single.ulp(want); err > worst {
 			worst, at = err, e
 		}
 	}

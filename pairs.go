@@ -36,7 +36,7 @@ func (w *worker[T, F]) preparePairs(j *job[T]) {
 	if !j.grads() {
 		return
 	}
-	rows := (min(j.rows, maxPairs) + pairStep - 1) &^ (pairStep - 1)
+	rows := wholePairs(min(j.rows, maxPairs))
 	p.factors = grow(p.factors, maxPairs)
 	w.factors = base(p.factors)
 	g := j.g
@@ -55,6 +55,9 @@ func (w *worker[T, F]) preparePairs(j *job[T]) {
 		p.same, p.factor = rows, g
 	}
 }
+
+// wholePairs is how many rows kernels compute, where there are some.
+func wholePairs(rows int) int { return (rows + pairStep - 1) &^ (pairStep - 1) }
 
 // pairBlock is block for rows of two classes.
 func (w *worker[T, F]) pairBlock(j *job[T], lo, hi int) (p partial) {
@@ -126,7 +129,7 @@ func (w *worker[T, F]) pairChunk(j *job[T], i, rows int) (correct int) {
 
 // copyIn copies rows from row i on, and rows to be ignored after them, and returns how many there are then.
 func (w *worker[T, F]) copyIn(j *job[T], i, rows int) int {
-	p, all := &w.pairs, (rows+pairStep-1)&^(pairStep-1)
+	p, all := &w.pairs, wholePairs(rows)
 	p.x, p.labels = grow(p.x, 2*all), grow(p.labels, all)
 	for r := copy(p.labels, j.labels[i:i+rows]); r < all; r++ {
 		p.labels[r] = -1

@@ -140,10 +140,7 @@ func Kernels(elements []Element, isas []ISA) (ks []Kernel) {
 				}
 			}
 		}
-		ks = append(ks, Kernel{isa, 0, Finish, 0, 0}, Kernel{isa, 0, FinishGrad, 0, 0})
-		if slices.Contains(elements, Float32) {
-			ks = append(ks, Kernel{isa, Float32, Pair, 0, 0}, Kernel{isa, Float32, PairGrad, 0, 0})
-		}
+		ks = append(ks, Kernel{isa, 0, Finish, 0, 0}, Kernel{isa, 0, FinishGrad, 0, 0}, Kernel{isa, Float32, Pair, 0, 0}, Kernel{isa, Float32, PairGrad, 0, 0})
 	}
 	return ks
 }

@@ -23,7 +23,7 @@ func (b *builder) pair() {
 	b.VMOVSD(b.arg("epsG"), half)
 	b.VCVTSD2SS(half, half, half)
 	b.VBROADCASTSS(half, near)
-	smooths := b.compared(notEqual, near, zero)
+	smooths := b.compare(notEqual, near, zero)
 
 	left, n, i := b.load("rows"), b.GP64(), b.GP64()
 	labels, x, out, outStep := b.load("labels"), b.load("x"), b.load("out"), b.load("outStep")
@@ -76,7 +76,7 @@ func (b *builder) pair() {
 		b.prefetchSoon(at(dst, i, 8, 8*from))
 		p, total, minus, one := load(PairExp, from), b.vector(), b.vector(), b.data.float32(1)
 		b.add(total, p, one)
-		b.blend(p, b.compared(greater, load(PairGap, from), zero), b.broadcast(one)) // where x_o is the larger
+		b.blend(p, b.compare(greater, load(PairGap, from), zero), b.broadcast(one)) // where x_o is the larger
 		b.div(p, p, total)
 		b.sub(p, p, near)
 		b.mul(p, p, at(factors, i, 4, 4*from))
@@ -163,10 +163,7 @@ func (b *builder) negateIf(v vec, mask reg.Register) {
 
 // notNegative is where integers of 32 bits are at least 0.
 func (b *builder) notNegative(x vec) reg.Register {
-	var m reg.Register = b.vector()
-	if b.ISA == AVX512 {
-		m = b.K()
-	}
+	m := b.newMask()
 	b.VPCMPGTD(b.data.uint32(math.MaxUint32), x, m) // above −1
 	return m
 }

@@ -134,21 +134,8 @@ func (b *builder) spreadInt(r reg.GPVirtual) vec {
 
 // equal is where two vectors of integers are equal. x may be memory.
 func (b *builder) equal(x operand.Op, y vec) reg.Register {
-	if b.ISA == AVX512 {
-		k := b.K()
-		if b.double() {
-			b.VPCMPEQQ(x, y, k)
-		} else {
-			b.VPCMPEQD(x, y, k)
-		}
-		return k
-	}
-	m := b.vector()
-	if b.double() {
-		b.VPCMPEQQ(x, y, m)
-	} else {
-		b.VPCMPEQD(x, y, m)
-	}
+	m := b.newMask()
+	b.ps(b.VPCMPEQD, b.VPCMPEQQ, x, y, m)
 	return m
 }
 
@@ -353,8 +340,8 @@ func (b *builder) putRest(sum vec, slot reg.Register) {
 	})
 }
 
-// A stream is where to prefetch classes: of the next chunk's logits and of this chunk's gradient, so
-// many bytes beyond. Far apart as the classes are, the CPU would not do so by itself in time.
+// A stream is where to prefetch classes: of the next chunk's logits and of this chunk's gradient, so many bytes beyond; a forward
+// pass has 0 there. Far apart as the classes are, the CPU would not do so by itself in time.
 type stream struct{ p, beyond reg.GPVirtual }
 
 // stream starts at the first class of a vector of rows.

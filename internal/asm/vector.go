@@ -132,19 +132,17 @@ const (
 	greater  = operand.U8(0x1E) // GT_OQ, which does not either
 )
 
-// compare is which elements of x and y compare so, as a mask of AVX-512.
-func (b *builder) compare(predicate operand.U8, x vec, y operand.Op) reg.Register {
-	k := b.K()
-	b.ps(b.VCMPPS, b.VCMPPD, predicate, y, x, k)
-	return k
+// newMask is a register for a mask: of the instruction set's kind.
+func (b *builder) newMask() reg.Register {
+	if b.ISA == AVX512 {
+		return b.K()
+	}
+	return b.vector()
 }
 
-// compared is the same as a mask of either instruction set.
-func (b *builder) compared(predicate operand.U8, x vec, y operand.Op) reg.Register {
-	if b.ISA == AVX512 {
-		return b.compare(predicate, x, y)
-	}
-	m := b.vector()
+// compare is which elements of x and y compare so, as a mask. y may be memory.
+func (b *builder) compare(predicate operand.U8, x vec, y operand.Op) reg.Register {
+	m := b.newMask()
 	b.ps(b.VCMPPS, b.VCMPPD, predicate, y, x, m)
 	return m
 }
@@ -160,10 +158,10 @@ func (b *builder) mask(v vec, k reg.Register) {
 
 // keepIf clears those elements of v for which the comparison of x and y does not hold. y may be memory.
 func (b *builder) keepIf(v vec, predicate operand.U8, x vec, y operand.Op) {
-	b.keep(v, b.compared(predicate, x, y))
+	b.keep(v, b.compare(predicate, x, y))
 }
 
-// keep clears those elements of v for which a mask, of either instruction set, is not set.
+// keep clears those elements of v for which a mask is not set.
 func (b *builder) keep(v vec, mask reg.Register) {
 	if b.ISA == AVX512 {
 		b.mask(v, mask)
