@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -130,4 +131,25 @@ func TestMutate(t *testing.T) {
 	require.NoError(t, mutate(3, 1, file, "Two"))
 	require.ErrorContains(t, mutate(3, 1, file, "Nothing"), "fewer than 95 %")
 	require.ErrorContains(t, mutate(3, 1, file, "Fails"), "before anything is changed")
+}
+
+// TestPlaces changes constants that are places of a permutation: only bits that count.
+func TestPlaces(t *testing.T) {
+	const places = "DATA constants<>+0(SB)/8, $0x0000001d0000000d\n"
+	s := parse(places+sample, func(string) bool { return false })
+	r := rand.New(rand.NewPCG(1, 1))
+	changed := 0
+	for range 2000 {
+		m := s.any(r)
+		word := dataLine.FindStringSubmatch(m.new)
+		if m.line != 1 {
+			continue // another
+		}
+		changed++
+		v, err := strconv.ParseUint(word[2], 16, 64)
+		require.NoError(t, err)
+		require.NotEqual(t, uint64(0x0000001d0000000d), v)
+		require.Zero(t, v&^0x0000001f0000001f, m.new)
+	}
+	require.NotZero(t, changed)
 }
