@@ -53,7 +53,10 @@ const (
 	opFold                    // foldLanes
 	opFinish                  // finishRows, forward only
 	opFinishGrad
-	opPair // pairRows, forward only
+	opFinishSingle // finishSingleRows, forward only
+	opFinishSingleGrad
+	opExpTargets // expTargets
+	opPair       // pairRows, forward only
 	opPairGrad
 	ops
 )
@@ -129,11 +132,8 @@ func (w *worker[T, F]) run(o op, f form) {
 			return
 		}
 		element := kind[T]()
-		switch {
-		case o >= opFinish: // one for all
-			element = 0
-		case !isFloat64[F]() && (o >= opFold || o >= opPlaneSumExp && o <= opPlaneScale): // for all types that are computed in float32
-			element = 0
+		if o >= opFold || o >= opPlaneSumExp && o <= opPlaneScale {
+			element = computedKind[T]()
 		}
 		call(w.isa, element, o, f, &w.args)
 		return
@@ -148,9 +148,15 @@ func (w *worker[T, F]) run(o op, f form) {
 	case opFold:
 		foldLanes[F](&w.args)
 	case opFinish:
-		finishRows(&w.args, false)
+		finishRows[F](&w.args, false)
 	case opFinishGrad:
-		finishRows(&w.args, true)
+		finishRows[F](&w.args, true)
+	case opFinishSingle:
+		finishSingleRows(&w.args, false)
+	case opFinishSingleGrad:
+		finishSingleRows(&w.args, true)
+	case opExpTargets:
+		expTargets[F](&w.args)
 	case opPair:
 		pairRows(&w.args, false)
 	case opPairGrad:

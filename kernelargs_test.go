@@ -78,15 +78,23 @@ func kernelArgs(tb testing.TB, k kernel, rows, n int) *args {
 	a.lanesE, a.lanesD, a.lanesA = memory(lanes), memory(lanes), memory(lanes)
 	a.lanes, a.sums = memory(lanes), memory(rows*a.rowBlocks)
 	a.factors, a.out = memory(rows), memory(pairArrays*pairSlots/2)
-	for i := range a.pivot {
-		if k.double() {
-			setMaximum(a, i, 1.)
-		} else {
-			setMaximum(a, i, float32(1))
-		}
-		a.f[i], a.g[i], a.main[i] = .1, .2, .9
+	a.keep, a.eps = .9, .1
+	for i := range a.main {
+		a.main[i] = .9
+	}
+	if k.double() {
+		setSlots[float64](a)
+	} else {
+		setSlots[float32](a)
 	}
 	return a
+}
+
+// setSlots sets what kernels for rows find in slots.
+func setSlots[F real](a *args) {
+	for i := range a.main {
+		of[F](&a.minus)[i], of[F](&a.f)[i], of[F](&a.g)[i], of[F](&a.smooth)[i] = -1, .1, .2, .02
+	}
 }
 
 // sizes are the class counts that a kernel is for.

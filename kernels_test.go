@@ -115,37 +115,59 @@ func specialInEveryPlace[T Element](t *testing.T) {
 
 // TestFinishKernels compares the kernels that finish rows with plain Go, for numbers of every magnitude.
 func TestFinishKernels(t *testing.T) {
+	t.Run("float32", func(t *testing.T) { finishKernelsOf[float32](t, opFinish, opFinishGrad, opFinishSingle, opFinishSingleGrad) })
+	t.Run("float64", func(t *testing.T) { finishKernelsOf[float64](t, opFinish, opFinishGrad) })
+}
+
+func finishKernelsOf[F real](t *testing.T, ops ...op) {
 	g := generator(34)
+	element := 0
+	if isFloat64[F]() {
+		element = 1
+	}
+	number := func() float64 {
+		if g.intn(50) == 0 {
+			return []float64{0, inf, negInf, nan, 1e300, -1e-300}[g.intn(6)]
+		}
+		return g.uniform() * math.Ldexp(1, g.intn(80)-30)
+	}
 	for _, rows := range []int{1, 7, 8, 9, 16, 17, 24, maxSlots} {
 		for range 200 {
 			var a args
-			for _, p := range []*[maxSlots + slotPad]float64{&a.pivot, &a.rest, &a.main, &a.y, &a.d, &a.eu, &a.ey, &a.uy, &a.g, &a.gz} {
+			for _, p := range []*slots{&a.main, &a.eu, &a.uy, &a.gz} {
 				for i := range p {
-					if p[i] = g.uniform() * math.Ldexp(1, g.intn(80)-30); g.intn(50) == 0 {
-						p[i] = []float64{0, inf, negInf, nan, 1e300, -1e-300}[g.intn(6)]
-					}
+					p[i] = number()
 				}
 			}
-			for i := range a.rest {
-				a.rest[i] = math.Abs(a.rest[i])
+			for _, p := range []*slotsF{&a.minus, &a.rest, &a.y, &a.d, &a.ey, &a.g, &a.smooth} {
+				for i := range of[F](p) {
+					of[F](p)[i] = F(number())
+				}
+			}
+			for i, rest := range of[F](&a.rest) {
+				of[F](&a.rest)[i] = F(math.Abs(float64(rest)))
 			}
 			a.rows, a.first = rows, g.intn(min(maxSlots-rows, 7)+1)
-			a.epsD, a.epsG, a.lambda = g.uniform(), g.uniform(), g.uniform()
-			for _, grad := range []bool{false, true} {
-				want, o := a, opFinish
-				if grad {
-					o = opFinishGrad
-				}
-				finishRows(&want, grad)
+			a.epsD, a.keep, a.eps, a.lambda = g.uniform(), max(0, g.uniform()), g.uniform(), g.uniform()
+			for _, o := range ops {
+				want := a
+				w := worker[F, F]{args: a}
+				w.run(o, 0)
+				want = w.args
 				for _, i := range available[:len(available)-1] {
 					got := a
-					call(i, 0, o, 0, &got)
-					for name, pair := range map[string][2][]float64{
-						"loss": {want.loss[:], got.loss[:]}, "z": {want.z[:], got.z[:]}, "lse": {want.lse[:], got.lse[:]}, "f": {want.f[:], got.f[:]},
-						"gy": {want.gy[:], got.gy[:]}, "sums": {append(append(want.sumLoss[:], want.sumZ[:]...), want.sumNLL[:]...), append(append(got.sumLoss[:], got.sumZ[:]...), got.sumNLL[:]...)},
-					} {
-						sameBits(t, pair[0], pair[1], fmt.Sprintf("%v rows=%d first=%d gradient=%v %s", i, rows, a.first, grad, name))
+					call(i, element, o, 0, &got)
+					n := finished(&a)
+					for name, pair := range map[string][2]*slots{"loss": {&want.loss, &got.loss}, "z": {&want.z, &got.z}, "lse": {&want.lse, &got.lse}} {
+						sameBits(t, pair[0][:n], pair[1][:n], fmt.Sprintf("%v op=%d rows=%d first=%d %s", i, o, rows, a.first, name))
 					}
+					for name, pair := range map[string][2]*slotsF{"f": {&want.f, &got.f}, "gy": {&want.gy, &got.gy}} {
+						for s := range n {
+							sameBits(t, []float64{float64(of[F](pair[0])[s])}, []float64{float64(of[F](pair[1])[s])}, fmt.Sprintf("%v op=%d rows=%d first=%d %s", i, o, rows, a.first, name))
+						}
+					}
+					sums := func(a *args) []float64 { return append(append(a.sumLoss[:], a.sumZ[:]...), a.sumNLL[:]...) }
+					sameBits(t, sums(&want), sums(&got), fmt.Sprintf("%v op=%d rows=%d first=%d sums", i, o, rows, a.first))
 				}
 			}
 		}

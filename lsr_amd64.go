@@ -59,6 +59,15 @@ func planeSumExpDenseFloat32AVX2(a *args)
 func planeScaleDenseFloat32AVX2(a *args)
 
 //go:noescape
+func finishFloat32AVX2(a *args)
+
+//go:noescape
+func finishGradFloat32AVX2(a *args)
+
+//go:noescape
+func expTargetsFloat32AVX2(a *args)
+
+//go:noescape
 func maxFloat64AVX2(a *args)
 
 //go:noescape
@@ -108,6 +117,15 @@ func planeSumExpDenseFloat64AVX2(a *args)
 
 //go:noescape
 func planeScaleDenseFloat64AVX2(a *args)
+
+//go:noescape
+func finishFloat64AVX2(a *args)
+
+//go:noescape
+func finishGradFloat64AVX2(a *args)
+
+//go:noescape
+func expTargetsFloat64AVX2(a *args)
 
 //go:noescape
 func maxFloat16AVX2(a *args)
@@ -170,10 +188,10 @@ func widenBFloat16AVX2(a *args)
 func narrowBFloat16AVX2(a *args)
 
 //go:noescape
-func finishAVX2(a *args)
+func finishSingleFloat32AVX2(a *args)
 
 //go:noescape
-func finishGradAVX2(a *args)
+func finishSingleGradFloat32AVX2(a *args)
 
 //go:noescape
 func pairFloat32AVX2(a *args)
@@ -224,6 +242,15 @@ func planeSumExpDenseFloat32AVX512(a *args)
 func planeScaleDenseFloat32AVX512(a *args)
 
 //go:noescape
+func finishFloat32AVX512(a *args)
+
+//go:noescape
+func finishGradFloat32AVX512(a *args)
+
+//go:noescape
+func expTargetsFloat32AVX512(a *args)
+
+//go:noescape
 func maxFloat64AVX512(a *args)
 
 //go:noescape
@@ -258,6 +285,15 @@ func planeSumExpDenseFloat64AVX512(a *args)
 
 //go:noescape
 func planeScaleDenseFloat64AVX512(a *args)
+
+//go:noescape
+func finishFloat64AVX512(a *args)
+
+//go:noescape
+func finishGradFloat64AVX512(a *args)
+
+//go:noescape
+func expTargetsFloat64AVX512(a *args)
 
 //go:noescape
 func maxFloat16AVX512(a *args)
@@ -296,10 +332,10 @@ func sumExpDenseBFloat16AVX512(a *args)
 func scaleDenseBFloat16AVX512(a *args)
 
 //go:noescape
-func finishAVX512(a *args)
+func finishSingleFloat32AVX512(a *args)
 
 //go:noescape
-func finishGradAVX512(a *args)
+func finishSingleGradFloat32AVX512(a *args)
 
 //go:noescape
 func pairFloat32AVX512(a *args)

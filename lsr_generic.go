@@ -18,7 +18,8 @@ import (
 //     one after another. The sum of exponentials has twice as many. Every 32 elements of a lane, these are folded: first
 //     lane l and lane l+16 of the exponentials, then adjacent pairs in a tree. The sums of these blocks are added in
 //     float64, with their rounding errors. What is missing adds 0.
-//   - A row is finished in float64. Sums over rows have 8 lanes, and are folded in the same way.
+//   - A row is finished in float64, or partly in float32: see finishSingleRows. Sums over rows have 8 lanes, and are folded in the
+//     same way.
 //   - Rows of two classes that pairRows takes are computed from the difference of their logits, all in float32.
 
 // real is a type that rows are computed in: float32 for itself and the half types, float64 for itself.
@@ -256,8 +257,8 @@ func widen[T Element](p unsafe.Pointer, k int) float64 {
 	panic("unreachable")
 }
 
-// putTargets rounds a number for each row, by way of the type that rows are computed in, to the element of its target's class.
-func putTargets[T Element, F real](rows unsafe.Pointer, stride, step int, labels []int32, v []float64) {
+// putTargets rounds a number for each row to the element of its target's class.
+func putTargets[T Element, F real](rows unsafe.Pointer, stride, step int, labels []int32, v []F) {
 	v, step = v[:len(labels)], step*int(unsafe.Sizeof(*new(T)))
 	for r, y := range labels {
 		if y < 0 {
@@ -265,7 +266,7 @@ func putTargets[T Element, F real](rows unsafe.Pointer, stride, step int, labels
 		}
 		p := unsafe.Add(rows, r*stride+int(y)*step)
 		if unsafe.Sizeof(*new(T)) == unsafe.Sizeof(F(0)) {
-			*(*F)(p) = F(v[r])
+			*(*F)(p) = v[r]
 		} else {
 			putHalf((*T)(p), float32(v[r]))
 		}
@@ -324,13 +325,11 @@ func maxRow[T Element, F real](a *args, i int) {
 			m = max(m, x)
 		}
 	}
-	setMaximum(a, a.first+i, m)
+	of[F](&a.minus)[a.first+i] = -m
 }
 
-// setMaximum sets a row's maximum.
-func setMaximum[F real](a *args, slot int, m F) {
-	a.pivot[slot], *at[F](unsafe.Pointer(&a.minus[slot]), 0) = float64(m), -m
-}
+// of is a number for each row under way, in the type that rows are computed in.
+func of[F real](p *slotsF) *[maxSlots + slotPad]F { return (*[maxSlots + slotPad]F)(unsafe.Pointer(p)) }
 
 // lanesOf are the lanes of a block of a sum.
 func lanesOf[F real](p unsafe.Pointer, block int) []F {
@@ -384,8 +383,8 @@ func sumRows[T Element, F real](p *args, f form) {
 		if y < 0 {
 			continue
 		}
-		m, row, t := F(p.pivot[p.first+i]), unsafe.Add(p.x, i*p.xStride), unsafe.Pointer(nil)
-		p.y[p.first+i] = widen[T](row, y*p.step) - float64(m)
+		m, row, t := -of[F](&p.minus)[p.first+i], unsafe.Add(p.x, i*p.xStride), unsafe.Pointer(nil)
+		of[F](&p.y)[p.first+i] = F(widen[T](row, y*p.step)) - m
 		if i < p.ahead {
 			maxRow[T, F](p, i+coef.RowsAhead)
 		}
@@ -444,18 +443,18 @@ func (t *twofold) plus(bias float64) float64 {
 	return h + t.lo
 }
 
-// foldLanes adds up each row's lanes: those of a block by a tree of adjacent pairs, the blocks and the bias in float64.
+// foldLanes adds up each row's lanes: those of a block by a tree of adjacent pairs, several blocks in float64, and the bias.
 func foldLanes[F real](a *args) {
 	for i := range a.folds {
 		if a.blocks == 1 {
-			*at[float64](a.sums, i) = float64(tree(lanesOf[F](a.lanes, i), a.n)) + a.bias
+			*at[F](a.sums, i) = tree(lanesOf[F](a.lanes, i), a.n) + F(a.bias)
 			continue
 		}
 		var sum twofold
 		for b := range a.blocks {
 			sum.add(float64(tree(lanesOf[F](a.lanes, i*a.blocks+b), math.MaxInt)))
 		}
-		*at[float64](a.sums, i) = sum.plus(a.bias)
+		*at[F](a.sums, i) = F(sum.plus(a.bias))
 	}
 }
 
@@ -479,19 +478,20 @@ func tree[F real](t []F, n int) F {
 //	L − m = log1p(rest)
 //	loss  = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d
 //	∂/∂x_k = f·e_k − g·epsG·a_k, but at the target gy
-func finishRows(a *args, grad bool) {
-	for i := range (a.first + a.rows + coef.RowLanes - 1) / coef.RowLanes * coef.RowLanes {
-		log := log1p(a.rest[i])
-		lse := a.pivot[i] + log
+func finishRows[F real](a *args, grad bool) {
+	for i := range finished(a) {
+		rest, y := float64(of[F](&a.rest)[i]), float64(of[F](&a.y)[i])
+		log := log1p(rest)
+		lse := log - float64(of[F](&a.minus)[i])
 		b, main := 0.0, a.main[i]
 		if main != 0 { // 0·(−Inf) counts as 0
-			b = float64(main * a.y[i])
+			b = float64(main * y)
 		}
-		b = math.FMA(a.epsD, a.d[i], b)
+		b = math.FMA(a.epsD, float64(of[F](&a.d)[i]), b)
 		sum := main + a.eu[i]
 		loss := math.FMA(sum, log, -b)
 		z := float64(float64(a.lambda*lse) * lse)
-		nll := log - a.y[i]
+		nll := log - y
 		a.loss[i], a.z[i], a.lse[i] = loss, z, lse
 		lane := i % coef.RowLanes
 		a.sumLoss[lane] += loss
@@ -500,15 +500,65 @@ func finishRows(a *args, grad bool) {
 		if !grad {
 			continue
 		}
-		total := a.rest[i] + 1
+		total, ey, g := rest+1, float64(of[F](&a.ey)[i]), float64(of[F](&a.g)[i])
 		inv := 1 / total
-		g := a.g[i]
 		zg := float64(a.gz[i] * float64(float64(2*a.lambda)*lse))
-		a.f[i] = float64(math.FMA(g, sum, zg) * inv)
-		p := float64(a.ey[i] * inv)
-		gy := float64(main * float64((a.ey[i]-total)*inv))
+		of[F](&a.f)[i] = F(float64(math.FMA(g, sum, zg) * inv))
+		p := float64(ey * inv)
+		gy := float64(main * float64((ey-total)*inv))
 		gy += math.FMA(a.eu[i], p, -a.uy[i])
-		a.gy[i] = math.FMA(g, gy, float64(zg*p))
+		of[F](&a.gy)[i] = F(math.FMA(g, gy, float64(zg*p)))
+	}
+}
+
+// finished is up to which slot rows are finished: whole lanes.
+func finished(a *args) int {
+	return (a.first + a.rows + coef.RowLanes - 1) / coef.RowLanes * coef.RowLanes
+}
+
+// finishSingleRows is finishRows for rows of float32 with an index target and uniform smoothing, without weights, z-loss or masks:
+//
+//	L − m = log(1 + rest)
+//	loss  = L−m − (1−ε)·y − ε/K·d
+//	∂/∂x_k = f·e_k − smooth, with f = g/(1 + rest); at the target (1−ε)·(e_y − 1 − rest)·f + ε·e_y·f − smooth
+//
+// The logarithm's fraction and the gradient are computed in float32.
+func finishSingleRows(a *args, grad bool) {
+	rest, f, gy := of[float32](&a.rest), of[float32](&a.f), of[float32](&a.gy)
+	for i := range finished(a) {
+		log, y := logSingle(rest[i]), float64(of[float32](&a.y)[i])
+		nll := log - y
+		if a.keep == 0 { // 0·(−Inf) counts as 0
+			y = 0
+		}
+		loss := math.FMA(-a.epsD, float64(of[float32](&a.d)[i]), math.FMA(-a.keep, y, log))
+		a.loss[i], a.lse[i] = loss, log
+		lane := i % coef.RowLanes
+		a.sumLoss[lane] += loss
+		a.sumNLL[lane] += nll
+		if grad {
+			total, ey := rest[i]+1, of[float32](&a.ey)[i]
+			f[i] = of[float32](&a.g)[i] / total
+			p := fma(float32(ey*f[i]), float32(a.eps), -of[float32](&a.smooth)[i])
+			gy[i] = fma(float32(a.keep), float32((ey-total)*f[i]), p)
+		}
+	}
+}
+
+// logSingle is log(1+f) for f ≥ 0, or NaN, with 1+f = 2ᵏ·(1+g) and 1+g in [1, 2).
+func logSingle(f float32) float64 {
+	d := math.Float32bits(1+f) - math.Float32bits(1)
+	scale := math.Float32frombits(math.Float32bits(1) - d&^(1<<23-1)) // 2⁻ᵏ
+	return math.FMA(float64(d>>23), coef.Ln2Hi, float64(log32(fma(f, scale, scale-1))))
+}
+
+// expTargets finds the exponentials of the targets' logits.
+func expTargets[F real](a *args) {
+	var e, y group[F]
+	for s := a.first; s < a.first+a.rows; s += groupSize {
+		n := copy(y[:], of[F](&a.y)[s:a.first+a.rows])
+		expGroup(&e, &y, n, 0)
+		copy(of[F](&a.ey)[s:], e[:n])
 	}
 }
 
@@ -584,7 +634,7 @@ func scaleRows[T Element, F real](p *args, fm form) {
 		if *at[int32](p.labels, i) < 0 {
 			continue
 		}
-		f, smooth := F(p.f[p.first+i]), F(float64(p.g[p.first+i]*p.epsG))
+		f, smooth := of[F](&p.f)[p.first+i], of[F](&p.smooth)[p.first+i]
 		eRow, dst, t := unsafe.Add(p.e, i*p.eStride), unsafe.Add(p.dst, i*p.dstStride), unsafe.Pointer(nil)
 		if fm == dense {
 			t = unsafe.Add(p.t, i*p.tStride)

@@ -29,7 +29,7 @@ func (w *worker[T, F]) mask(c *Criterion, r int, y int32, index bool) {
 			a := c.coefficient(k, w.n) / present.plus(0)
 			sum.add(a)
 			if index { // relative to what a sum is multiplied by
-				a /= w.epsG / c.smoothing
+				a /= w.perCoef / c.smoothing
 			} else {
 				a *= c.smoothing
 			}
@@ -38,7 +38,7 @@ func (w *worker[T, F]) mask(c *Criterion, r int, y int32, index bool) {
 	}
 	if index {
 		w.eu[s] = c.smoothing * sum.plus(0)
-		w.uy[s] = w.epsG * float64(u[y])
+		w.uy[s] = w.perCoef * float64(u[y])
 	}
 }
 

@@ -109,9 +109,9 @@ func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 	w.run(opPlaneSumExp, w.form)
 	w.view = caller
 	if w.n == 2 { // the other of the two exponentials is 1
-		e, other, rest := w.planeX[:w.rows], w.planeX[planeSlots:planeSlots+w.rows], w.rest[w.first:w.first+w.rows]
+		e, other, rest := w.planeX[:w.rows], w.planeX[planeSlots:planeSlots+w.rows], of[F](&w.rest)[w.first:w.first+w.rows]
 		for r := range rest {
-			rest[r] = float64(e[r] * other[r])
+			rest[r] = e[r] * other[r]
 		}
 	}
 	if j.c.top1 {

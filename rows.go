@@ -20,6 +20,7 @@ type worker[T Element, F real] struct {
 	isa           isa
 	least         int // classes that kernels for rows want
 	form          form
+	single        bool       // rows are finished in float32, partly
 	specialFor    specialKey // what the next three are for
 	special       *special   // kernels for the classes of a row, or of a whole segment of it; nil if there are none
 	specialRest   *special   // those for its last segment
@@ -43,7 +44,7 @@ type worker[T Element, F real] struct {
 	turned        turning[T, F]
 	pairs         pairs[F]
 	lanes         []F       // of all blocks of a chunk
-	folded        []float64 // their sums
+	folded        []F       // their sums
 	scales        []float64 // of the segments of a long row: exponentials × scale are relative to the row's maximum
 	eBuffer       []F       // exponentials of a chunk, where the gradient's own memory is too narrow for them
 	masked        []bool    // whether rows of a chunk have masked classes; empty without masks
@@ -55,6 +56,7 @@ type common struct {
 	used              int     // how many there are
 	main0             float64 // main, of rows without weights
 	eu0, uy0, g0, gz0 float64
+	perCoef           float64 // what a coefficient counts in the gradient
 }
 
 // fill gives it to them, unless they have it from the job before. own says whether this job will overwrite it.
@@ -62,10 +64,16 @@ func (w *worker[T, F]) fill(c common, own bool) {
 	if c != w.common || w.own {
 		w.common, w.cleared = c, true
 		for s := range c.used {
-			w.eu[s], w.uy[s], w.g[s], w.gz[s] = c.eu0, c.uy0, c.g0, c.gz0
+			w.eu[s], w.uy[s], w.gz[s] = c.eu0, c.uy0, c.gz0
+			w.setG(s, c.g0)
 		}
 	}
 	w.own = own
+}
+
+// setG sets a slot's factor of the gradient.
+func (w *worker[T, F]) setG(s int, g float64) {
+	of[F](&w.g)[s], of[F](&w.smooth)[s] = F(g), F(float64(g*w.perCoef))
 }
 
 // vectors are a criterion's vectors in the type that rows are computed in.
@@ -123,18 +131,21 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		return
 	}
 	eu, uy := c.smoothing*c.coefs, c.smoothing/float64(classes)
+	epsG := uy
+	w.single = w.takesSingle(j, v)
+	w.keep, w.eps = 1-c.smoothing, c.smoothing
 	switch {
 	case !j.index:
-		w.form, w.epsD, w.epsG, eu = dense, 1, 1, 0
+		w.form, w.epsD, epsG, eu = dense, 1, 1, 0
 		w.w, w.u = base(v.w), base(v.u)
 		if v.coef == nil {
 			w.constant(classes, F(1-c.smoothing), F(uy))
 			w.w, w.u = base(w.constW), base(w.constU)
 		}
 	case v.coef == nil:
-		w.form, w.epsD, w.epsG = uniform, uy, uy
+		w.form, w.epsD = uniform, uy
 	default:
-		w.form, w.epsD, w.epsG = classwise, c.smoothing, c.smoothing
+		w.form, w.epsD, epsG = classwise, c.smoothing, c.smoothing
 		w.u = base(v.coef)
 	}
 	if w.form != dense && w.isa != plainGo && (w.form == classwise || c.mask) {
@@ -147,10 +158,10 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	if up := j.perRow.Upstream; len(up) == 1 {
 		g, gz = upstream(g, up[0]), upstream(gz, up[0])
 	}
-	w.fill(common{min(maxSlots, j.rows+coef.RowLanes) + slotPad, 1 - c.smoothing, eu, uy, g, gz},
+	w.fill(common{min(maxSlots, j.rows+coef.RowLanes) + slotPad, 1 - c.smoothing, eu, uy, g, gz, epsG},
 		v.coef != nil || c.mask || len(j.perRow.Upstream) > 1)
 	if !j.index {
-		clear(w.y[:w.used])
+		clear(w.y[:])
 	}
 	w.cleared = w.cleared || !j.index || c.weights != nil
 	rows := chunkRows(classes)
@@ -289,7 +300,8 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 		}
 		if up := j.perRow.Upstream; len(up) > 1 {
 			for r := range rows {
-				w.g[first+r], w.gz[first+r] = upstream(j.g, up[i+r]), upstream(j.gz, up[i+r])
+				w.setG(first+r, upstream(j.g, up[i+r]))
+				w.gz[first+r] = upstream(j.gz, up[i+r])
 			}
 		}
 	}
@@ -314,8 +326,12 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 	for s := first + rows; s%coef.RowLanes != 0; s++ {
 		w.clear(s)
 	}
-	if j.index && grad && w.shape == lanesOfClasses {
-		w.exponentials(labels)
+	if !j.index {
+		for s, a := range of[F](&w.sumA)[first : first+rows] {
+			w.main[first+s] = float64(a)
+		}
+	} else if grad {
+		w.run(opExpTargets, 0)
 	}
 	if j.ignored != 0 {
 		for r, y := range labels {
@@ -324,14 +340,19 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 			}
 		}
 	}
+	finish := opFinish
+	if w.single {
+		finish = opFinishSingle
+	}
+	if grad {
+		finish++
+	}
+	w.run(finish, 0)
 	switch {
 	case !grad:
-		w.run(opFinish, 0)
 	case w.shape != lanesOfClasses:
-		w.run(opFinishGrad, 0)
 		w.gradientPlanes()
 	default:
-		w.run(opFinishGrad, 0)
 		w.gradient(j, labels)
 	}
 	w.outputs(j, i, labels)
@@ -340,7 +361,8 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 	}
 	for r, y := range labels {
 		s := first + r
-		if y >= 0 && w.top[s] >= 0 && (w.rest[s] == w.rest[s] || math.IsInf(w.topLogit[s], 0)) {
+		rest := of[F](&w.rest)[s]
+		if y >= 0 && w.top[s] >= 0 && (rest == rest || math.IsInf(w.topLogit[s], 0)) {
 			correct++
 		}
 	}
@@ -352,11 +374,19 @@ func (w *worker[T, F]) outputs(j *job[T], i int, labels []int32) {
 	first := w.first
 	if p := j.perRow.Loss; p != nil {
 		for r := range labels {
-			p[i+r] = w.loss[first+r] + w.z[first+r]
+			p[i+r] = w.loss[first+r]
+			if !w.single {
+				p[i+r] += w.z[first+r]
+			}
 		}
 	}
 	if p := j.perRow.LSE; p != nil {
-		copy(p[i:], w.lse[first:first+len(labels)])
+		for r, log := range w.lse[first : first+len(labels)] {
+			p[i+r] = log
+			if w.single {
+				p[i+r] -= float64(of[F](&w.minus)[first+r])
+			}
+		}
 	}
 	w.zeros(j, i, labels)
 }
@@ -385,21 +415,10 @@ func (w *worker[T, F]) zeros(j *job[T], i int, labels []int32) {
 
 // clear lets a slot add 0 to every sum.
 func (w *worker[T, F]) clear(s int) {
-	w.pivot[s], w.rest[s], w.main[s], w.y[s], w.d[s] = 0, 0, 0, 0, 0
-	w.cleared = true
-}
-
-// exponentials looks up e_y of each row, relative to the row's maximum.
-func (w *worker[T, F]) exponentials(labels []int32) {
-	e, stride, step, ey := w.e, w.eStride, w.eStep, w.ey[w.first:]
-	for r, y := range labels {
-		if y >= 0 {
-			ey[r] = float64(*at[F](unsafe.Add(e, r*stride), int(y)*step))
-		}
+	for _, p := range [...]*slotsF{&w.minus, &w.rest, &w.y, &w.d} {
+		of[F](p)[s] = 0
 	}
-	if y := labels[0]; w.n > coef.Long && y >= 0 {
-		ey[0] *= w.scales[int(y)/coef.Segment]
-	}
+	w.main[s], w.cleared = 0, true
 }
 
 // targets looks up what the logits of the targets' classes are needed for, before they are overwritten.
@@ -440,11 +459,11 @@ func (w *worker[T, F]) gradient(j *job[T], labels []int32) {
 	all := w.view
 	switch {
 	case all.n > coef.Long:
-		f, g := w.f[all.first], w.g[all.first]
+		f, smooth := of[F](&w.f)[all.first], of[F](&w.smooth)[all.first]
 		for i := 0; i < len(w.scales); {
 			form := w.segments(i, w.form == uniform && len(w.masked) == 0)
 			for r := range w.rows {
-				w.f[w.first+r], w.g[w.first+r] = float64(f*w.scales[i+r]), g
+				of[F](&w.f)[w.first+r], of[F](&w.smooth)[w.first+r] = F(float64(f)*w.scales[i+r]), smooth
 			}
 			w.run(opScale, form)
 			i += w.rows
@@ -459,7 +478,7 @@ func (w *worker[T, F]) gradient(j *job[T], labels []int32) {
 		}
 	}
 	if j.index {
-		putTargets[T, F](w.dst, w.dstStride, w.step, labels, w.gy[all.first:])
+		putTargets[T, F](w.dst, w.dstStride, w.step, labels, of[F](&w.gy)[all.first:])
 	}
 }
 

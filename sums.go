@@ -34,26 +34,26 @@ func (w *worker[T, F]) sumShort(j *job[T], labels []int32) {
 		w.view = all
 	}
 	lo, hi := w.first, w.first+w.rows
-	w.fold(w.rest[lo:hi], w.lanesE, w.rowBlocks, -1)
+	w.fold(of[F](&w.rest)[lo:hi], w.lanesE, w.rowBlocks, -1)
 	if w.n == 2 { // the other of the two exponentials is 1
 		for r := range w.rows {
 			e := (*[2]F)(unsafe.Add(w.lanesE, r*coef.Lanes))
-			w.rest[w.first+r] = float64(e[0] * e[1])
+			of[F](&w.rest)[w.first+r] = e[0] * e[1]
 		}
 	}
 	if j.index && j.c.smoothing == 0 {
 		clear(w.d[:]) // 0·(−Inf) counts as 0
 	} else {
-		w.fold(w.d[lo:hi], w.lanesD, w.rowBlocks, 0)
+		w.fold(of[F](&w.d)[lo:hi], w.lanesD, w.rowBlocks, 0)
 	}
 	if !j.index {
-		w.fold(w.main[lo:hi], w.lanesA, w.rowBlocks, 0)
-		clear(w.y[lo:hi])
+		w.fold(of[F](&w.sumA)[lo:hi], w.lanesA, w.rowBlocks, 0)
+		clear(w.y[:])
 	}
 }
 
 // fold adds up the lanes of len(sums) rows of so many blocks, and the bias.
-func (w *worker[T, F]) fold(sums []float64, lanes unsafe.Pointer, blocks int, bias float64) {
+func (w *worker[T, F]) fold(sums []F, lanes unsafe.Pointer, blocks int, bias float64) {
 	w.args.lanes, w.sums, w.folds, w.blocks, w.bias = lanes, base(sums), len(sums), blocks, bias
 	w.run(opFold, 0)
 }
@@ -68,6 +68,9 @@ func (w *worker[T, F]) maxima(beside bool) {
 	w.run(opMax, 0)
 	w.rows = rows
 }
+
+// maximum is that of the row in a slot.
+func (w *worker[T, F]) maximum(s int) float64 { return -float64(of[F](&w.minus)[s]) }
 
 // lowest is the maximum of a segment with no logit above −Inf: its differences are −Inf, not NaN.
 func lowest[F real]() float64 {
@@ -93,13 +96,13 @@ func (w *worker[T, F]) sumLong(j *job[T], y int32) {
 		w.maxima(many)
 		if j.c.top1 {
 			w.stayOnTop(0, i*coef.Segment, before)
-			before = max(before, w.pivot[s])
+			before = max(before, w.maximum(s))
 			w.lowest = lowest[F]()
-			setMaximum(&w.args, s, F(max(w.lowest, w.pivot[s])))
+			of[F](&w.minus)[s] = -F(max(w.lowest, w.maximum(s)))
 		}
 		w.run(opSum, f)
 		for r := range w.rows {
-			m := w.pivot[w.first+r]
+			m := w.maximum(w.first + r)
 			if w.scales[i+r] = m; m > top { // not a NaN
 				top = m
 			}
@@ -114,29 +117,30 @@ func (w *worker[T, F]) sumLong(j *job[T], y int32) {
 	for i, m := range w.scales {
 		mass := float64(min(coef.Segment, all.n-i*coef.Segment))
 		if w.form != uniform {
-			mass = a[i]
+			mass = float64(a[i])
 			sumA.add(mass)
 		}
 		if e[i] != 0 { // there is a logit above −Inf
 			sumD.add(float64(mass * (m - top)))
 		}
-		sumD.add(d[i])
+		sumD.add(float64(d[i]))
 	}
 	w.rescale(s, top)
 	for i, scale := range w.scales {
-		sumE.add(float64(e[i] * scale))
+		sumE.add(float64(float64(e[i]) * scale))
 	}
-	w.pivot[s], w.rest[s], w.d[s] = top, sumE.plus(-1), sumD.plus(0)
+	rest, sum, target := sumE.plus(-1), sumD.plus(0), x-top
 	if sumE.hi == 0 {
-		w.rest[s] = math.NaN()
+		rest = math.NaN()
 	}
 	if j.index && j.c.smoothing == 0 {
-		w.d[s] = 0
+		sum = 0
 	}
-	w.y[s] = x - top
 	if !j.index {
-		w.main[s], w.y[s] = sumA.plus(0), 0
+		target = 0
 	}
+	of[F](&w.minus)[s], of[F](&w.rest)[s], of[F](&w.y)[s] = -F(top), F(rest), F(target)
+	of[F](&w.d)[s], of[F](&w.sumA)[s] = F(sum), F(sumA.plus(0))
 }
 
 // foldSegments adds up the lanes of a long row's segments: all that there may be, of each of the sums.
@@ -164,7 +168,7 @@ func (w *worker[T, F]) rescale(s int, top float64) {
 	}
 	all := w.view // the maxima are a row of float64
 	w.x, w.e, w.rows, w.n, w.labels = base(w.scales), base(w.scales), 1, len(w.scales), unsafe.Pointer(&w.none)
-	setMaximum(&w.args, s, top)
+	*at[float64](unsafe.Pointer(&w.minus), s) = -top
 	w.ahead = 0
 	call(w.isa, 1, opSumExp, uniform, &w.args)
 	w.view = all
@@ -184,7 +188,7 @@ func (w *worker[T, F]) stayOnTop(r, k int, before float64) {
 			}
 		}
 	}
-	switch m := w.pivot[s]; {
+	switch m := w.maximum(s); {
 	case y < k:
 		if m > x {
 			w.top[s] = -1

@@ -29,8 +29,9 @@ const (
 	pairArrays = 6
 )
 
-// slots hold a number for each row under way.
+// slots hold a number for each row under way, slotsF one of the type that rows are computed in, and as many behind; see of.
 type slots = [maxSlots + slotPad]float64
+type slotsF [maxSlots + slotPad]float64
 
 // view says which rows a kernel works on.
 type view struct {
@@ -68,41 +69,46 @@ type args struct {
 	planeStep int            // bytes from a class to the next there, for kernels that copy; to others it is constant
 	rowBlocks int            // blocks of a row
 	lanes     unsafe.Pointer // fold: lanes, blocks × Lanes bytes for each row
-	sums      unsafe.Pointer // fold: float64 for each row
+	sums      unsafe.Pointer // fold: F for each row
 	folds     int            // fold: number of rows
 	blocks    int            // fold: blocks of a row
 	bias      float64        // fold: what is added to each sum
 	epsD      float64        // what Σd or Σa·d counts
-	epsG      float64        // what a coefficient counts in the gradient
+	epsG      float64        // pairs: ε/2
+	keep      float64        // finishSingle: 1−ε
+	eps       float64        // finishSingle: ε
 	lambda    float64        // factor of the z-loss
 	bad       int            // labels: out: 0 if all are classes
 	factors   unsafe.Pointer // pairs: float32 for each row: factor of the gradient
 	out       unsafe.Pointer // pairs: out: pairArrays arrays with a float32 for each row
 	outStep   int            // pairs: bytes from a row to the next there, or 0 if nobody wants to know
-	_         [7]float64     // what follows starts a cache line, 8 bytes being before the struct where the allocator puts it
-	pivot     slots          // m, the row's maximum
-	minus     slots          // −m, in the type that rows are computed in: what the sums of a row wait for
-	rest      slots          // Σe − 1
+	_         [5]float64     // what follows starts a cache line, 8 bytes being before the struct where the allocator puts it
+	minus     slotsF         // −m, m being the row's maximum
+	rest      slotsF         // Σe − 1
+	y         slotsF         // x_y − m
+	d         slotsF         // Σd or Σa·d
+	sumA      slotsF         // Σa
+	ey        slotsF         // e_y
+	g         slotsF         // factor of the gradient
+	smooth    slotsF         // what a coefficient counts in the gradient
+	f         slotsF         // out: factor of the exponentials in the gradient
+	gy        slotsF         // out: gradient of the target's class
+	log       slotsF         // log(1 + rest) without what exponent adds: what loops of finishSingle tell one another
+	exponent  slotsF         // int32: that of 1 + rest
 	main      slots          // (1−ε)·w_y, or Σa
-	y         slots          // x_y − m
-	d         slots          // Σd or Σa·d
 	eu        slots          // ε·Σ u·w
-	ey        slots          // e_y
 	uy        slots          // ε·u_y·w_y
-	g         slots          // factor of the gradient
 	gz        slots          // factor of the z-loss's gradient
 	loss      slots          // out: loss without z-loss
 	z         slots          // out: z-loss
-	lse       slots          // out: log-sum-exp
-	f         slots          // out: factor of the exponentials in the gradient
-	gy        slots          // out: gradient of the target's class
+	lse       slots          // out: log-sum-exp; of finishSingle, less the maximum
 	sumLoss   [8]float64     // out: lanes of the sum over rows of loss,
 	sumZ      [8]float64     // of z,
 	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABIa0cce128_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABI35838f67_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABIa0cce128_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABI35838f67_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

@@ -24,6 +24,9 @@ var kernels = []kernel{
 	{"planeScaleClasswiseFloat32AVX2", avx2, 0, opPlaneScale, classwise},
 	{"planeSumExpDenseFloat32AVX2", avx2, 0, opPlaneSumExp, dense},
 	{"planeScaleDenseFloat32AVX2", avx2, 0, opPlaneScale, dense},
+	{"finishFloat32AVX2", avx2, 0, opFinish, uniform},
+	{"finishGradFloat32AVX2", avx2, 0, opFinishGrad, uniform},
+	{"expTargetsFloat32AVX2", avx2, 0, opExpTargets, uniform},
 	{"maxFloat64AVX2", avx2, 1, opMax, uniform},
 	{"sumUniformFloat64AVX2", avx2, 1, opSum, uniform},
 	{"sumExpUniformFloat64AVX2", avx2, 1, opSumExp, uniform},
@@ -41,6 +44,9 @@ var kernels = []kernel{
 	{"planeScaleClasswiseFloat64AVX2", avx2, 1, opPlaneScale, classwise},
 	{"planeSumExpDenseFloat64AVX2", avx2, 1, opPlaneSumExp, dense},
 	{"planeScaleDenseFloat64AVX2", avx2, 1, opPlaneScale, dense},
+	{"finishFloat64AVX2", avx2, 1, opFinish, uniform},
+	{"finishGradFloat64AVX2", avx2, 1, opFinishGrad, uniform},
+	{"expTargetsFloat64AVX2", avx2, 1, opExpTargets, uniform},
 	{"maxFloat16AVX2", avx2, 2, opMax, uniform},
 	{"sumUniformFloat16AVX2", avx2, 2, opSum, uniform},
 	{"sumExpUniformFloat16AVX2", avx2, 2, opSumExp, uniform},
@@ -61,8 +67,8 @@ var kernels = []kernel{
 	{"transposeBackBFloat16AVX2", avx2, 3, opTransposeBack, uniform},
 	{"widenBFloat16AVX2", avx2, 3, opWiden, uniform},
 	{"narrowBFloat16AVX2", avx2, 3, opNarrow, uniform},
-	{"finishAVX2", avx2, 0, opFinish, uniform},
-	{"finishGradAVX2", avx2, 0, opFinishGrad, uniform},
+	{"finishSingleFloat32AVX2", avx2, 0, opFinishSingle, uniform},
+	{"finishSingleGradFloat32AVX2", avx2, 0, opFinishSingleGrad, uniform},
 	{"pairFloat32AVX2", avx2, 0, opPair, uniform},
 	{"pairGradFloat32AVX2", avx2, 0, opPairGrad, uniform},
 	{"maxFloat32AVX512", avx512, 0, opMax, uniform},
@@ -79,6 +85,9 @@ var kernels = []kernel{
 	{"planeScaleClasswiseFloat32AVX512", avx512, 0, opPlaneScale, classwise},
 	{"planeSumExpDenseFloat32AVX512", avx512, 0, opPlaneSumExp, dense},
 	{"planeScaleDenseFloat32AVX512", avx512, 0, opPlaneScale, dense},
+	{"finishFloat32AVX512", avx512, 0, opFinish, uniform},
+	{"finishGradFloat32AVX512", avx512, 0, opFinishGrad, uniform},
+	{"expTargetsFloat32AVX512", avx512, 0, opExpTargets, uniform},
 	{"maxFloat64AVX512", avx512, 1, opMax, uniform},
 	{"sumUniformFloat64AVX512", avx512, 1, opSum, uniform},
 	{"sumExpUniformFloat64AVX512", avx512, 1, opSumExp, uniform},
@@ -91,6 +100,9 @@ var kernels = []kernel{
 	{"planeScaleClasswiseFloat64AVX512", avx512, 1, opPlaneScale, classwise},
 	{"planeSumExpDenseFloat64AVX512", avx512, 1, opPlaneSumExp, dense},
 	{"planeScaleDenseFloat64AVX512", avx512, 1, opPlaneScale, dense},
+	{"finishFloat64AVX512", avx512, 1, opFinish, uniform},
+	{"finishGradFloat64AVX512", avx512, 1, opFinishGrad, uniform},
+	{"expTargetsFloat64AVX512", avx512, 1, opExpTargets, uniform},
 	{"maxFloat16AVX512", avx512, 2, opMax, uniform},
 	{"sumUniformFloat16AVX512", avx512, 2, opSum, uniform},
 	{"sumExpUniformFloat16AVX512", avx512, 2, opSumExp, uniform},
@@ -103,8 +115,8 @@ var kernels = []kernel{
 	{"scaleUniformBFloat16AVX512", avx512, 3, opScale, uniform},
 	{"sumExpDenseBFloat16AVX512", avx512, 3, opSumExp, dense},
 	{"scaleDenseBFloat16AVX512", avx512, 3, opScale, dense},
-	{"finishAVX512", avx512, 0, opFinish, uniform},
-	{"finishGradAVX512", avx512, 0, opFinishGrad, uniform},
+	{"finishSingleFloat32AVX512", avx512, 0, opFinishSingle, uniform},
+	{"finishSingleGradFloat32AVX512", avx512, 0, opFinishSingleGrad, uniform},
 	{"pairFloat32AVX512", avx512, 0, opPair, uniform},
 	{"pairGradFloat32AVX512", avx512, 0, opPairGrad, uniform},
 }
@@ -138,7 +150,7 @@ var builtin = []special{
 
 // call calls a kernel.
 func call(i isa, element int, o op, f form, a *args) {
-	switch ((int(i-1)*4)+element)*64 + int(o)*4 + int(f) {
+	switch ((int(i-1)*4)+element)*128 + int(o)*4 + int(f) {
 	case 0:
 		maxFloat32AVX2(a)
 	case 4:
@@ -153,11 +165,11 @@ func call(i isa, element int, o op, f form, a *args) {
 		scaleDenseFloat32AVX2(a)
 	case 24:
 		transposeFloat32AVX2(a)
-	case 28, 284:
+	case 28, 540:
 		transposeBackFloat32AVX2(a)
-	case 32, 288:
+	case 32, 544:
 		widenFloat32AVX2(a)
-	case 40, 296:
+	case 40, 552:
 		labelsFloat32AVX2(a)
 	case 44:
 		foldFloat32AVX2(a)
@@ -173,171 +185,195 @@ func call(i isa, element int, o op, f form, a *args) {
 		planeSumExpDenseFloat32AVX2(a)
 	case 22:
 		planeScaleDenseFloat32AVX2(a)
-	case 64:
-		maxFloat64AVX2(a)
-	case 68:
-		sumUniformFloat64AVX2(a)
-	case 72:
-		sumExpUniformFloat64AVX2(a)
-	case 76:
-		scaleUniformFloat64AVX2(a)
-	case 74:
-		sumExpDenseFloat64AVX2(a)
-	case 78:
-		scaleDenseFloat64AVX2(a)
-	case 88, 344:
-		transposeFloat64AVX2(a)
-	case 92, 348:
-		transposeBackFloat64AVX2(a)
-	case 96, 352:
-		widenFloat64AVX2(a)
-	case 104, 360:
-		labelsFloat64AVX2(a)
-	case 108, 364:
-		foldFloat64AVX2(a)
-	case 80:
-		planeSumExpUniformFloat64AVX2(a)
-	case 84:
-		planeScaleUniformFloat64AVX2(a)
-	case 81:
-		planeSumExpClasswiseFloat64AVX2(a)
-	case 85:
-		planeScaleClasswiseFloat64AVX2(a)
-	case 82:
-		planeSumExpDenseFloat64AVX2(a)
-	case 86:
-		planeScaleDenseFloat64AVX2(a)
-	case 128:
-		maxFloat16AVX2(a)
-	case 132:
-		sumUniformFloat16AVX2(a)
-	case 136:
-		sumExpUniformFloat16AVX2(a)
-	case 140:
-		scaleUniformFloat16AVX2(a)
-	case 138:
-		sumExpDenseFloat16AVX2(a)
-	case 142:
-		scaleDenseFloat16AVX2(a)
-	case 152, 408:
-		transposeFloat16AVX2(a)
-	case 156, 412:
-		transposeBackFloat16AVX2(a)
-	case 160, 416:
-		widenFloat16AVX2(a)
-	case 164, 420:
-		narrowFloat16AVX2(a)
-	case 192:
-		maxBFloat16AVX2(a)
-	case 196:
-		sumUniformBFloat16AVX2(a)
-	case 200:
-		sumExpUniformBFloat16AVX2(a)
-	case 204:
-		scaleUniformBFloat16AVX2(a)
-	case 202:
-		sumExpDenseBFloat16AVX2(a)
-	case 206:
-		scaleDenseBFloat16AVX2(a)
-	case 216, 472:
-		transposeBFloat16AVX2(a)
-	case 220, 476:
-		transposeBackBFloat16AVX2(a)
-	case 224, 480:
-		widenBFloat16AVX2(a)
-	case 228, 484:
-		narrowBFloat16AVX2(a)
 	case 48:
-		finishAVX2(a)
+		finishFloat32AVX2(a)
 	case 52:
-		finishGradAVX2(a)
-	case 56:
-		pairFloat32AVX2(a)
-	case 60:
-		pairGradFloat32AVX2(a)
+		finishGradFloat32AVX2(a)
+	case 64:
+		expTargetsFloat32AVX2(a)
+	case 128:
+		maxFloat64AVX2(a)
+	case 132:
+		sumUniformFloat64AVX2(a)
+	case 136:
+		sumExpUniformFloat64AVX2(a)
+	case 140:
+		scaleUniformFloat64AVX2(a)
+	case 138:
+		sumExpDenseFloat64AVX2(a)
+	case 142:
+		scaleDenseFloat64AVX2(a)
+	case 152, 664:
+		transposeFloat64AVX2(a)
+	case 156, 668:
+		transposeBackFloat64AVX2(a)
+	case 160, 672:
+		widenFloat64AVX2(a)
+	case 168, 680:
+		labelsFloat64AVX2(a)
+	case 172, 684:
+		foldFloat64AVX2(a)
+	case 144:
+		planeSumExpUniformFloat64AVX2(a)
+	case 148:
+		planeScaleUniformFloat64AVX2(a)
+	case 145:
+		planeSumExpClasswiseFloat64AVX2(a)
+	case 149:
+		planeScaleClasswiseFloat64AVX2(a)
+	case 146:
+		planeSumExpDenseFloat64AVX2(a)
+	case 150:
+		planeScaleDenseFloat64AVX2(a)
+	case 176:
+		finishFloat64AVX2(a)
+	case 180:
+		finishGradFloat64AVX2(a)
+	case 192:
+		expTargetsFloat64AVX2(a)
 	case 256:
-		maxFloat32AVX512(a)
+		maxFloat16AVX2(a)
 	case 260:
-		sumUniformFloat32AVX512(a)
+		sumUniformFloat16AVX2(a)
 	case 264:
-		sumExpUniformFloat32AVX512(a)
+		sumExpUniformFloat16AVX2(a)
 	case 268:
-		scaleUniformFloat32AVX512(a)
+		scaleUniformFloat16AVX2(a)
 	case 266:
-		sumExpDenseFloat32AVX512(a)
+		sumExpDenseFloat16AVX2(a)
 	case 270:
-		scaleDenseFloat32AVX512(a)
-	case 280:
-		transposeFloat32AVX512(a)
-	case 300:
-		foldFloat32AVX512(a)
-	case 272:
-		planeSumExpUniformFloat32AVX512(a)
-	case 276:
-		planeScaleUniformFloat32AVX512(a)
-	case 273:
-		planeSumExpClasswiseFloat32AVX512(a)
-	case 277:
-		planeScaleClasswiseFloat32AVX512(a)
-	case 274:
-		planeSumExpDenseFloat32AVX512(a)
-	case 278:
-		planeScaleDenseFloat32AVX512(a)
-	case 320:
-		maxFloat64AVX512(a)
-	case 324:
-		sumUniformFloat64AVX512(a)
-	case 328:
-		sumExpUniformFloat64AVX512(a)
-	case 332:
-		scaleUniformFloat64AVX512(a)
-	case 330:
-		sumExpDenseFloat64AVX512(a)
-	case 334:
-		scaleDenseFloat64AVX512(a)
-	case 336:
-		planeSumExpUniformFloat64AVX512(a)
-	case 340:
-		planeScaleUniformFloat64AVX512(a)
-	case 337:
-		planeSumExpClasswiseFloat64AVX512(a)
-	case 341:
-		planeScaleClasswiseFloat64AVX512(a)
-	case 338:
-		planeSumExpDenseFloat64AVX512(a)
-	case 342:
-		planeScaleDenseFloat64AVX512(a)
+		scaleDenseFloat16AVX2(a)
+	case 280, 792:
+		transposeFloat16AVX2(a)
+	case 284, 796:
+		transposeBackFloat16AVX2(a)
+	case 288, 800:
+		widenFloat16AVX2(a)
+	case 292, 804:
+		narrowFloat16AVX2(a)
 	case 384:
-		maxFloat16AVX512(a)
+		maxBFloat16AVX2(a)
 	case 388:
-		sumUniformFloat16AVX512(a)
+		sumUniformBFloat16AVX2(a)
 	case 392:
-		sumExpUniformFloat16AVX512(a)
+		sumExpUniformBFloat16AVX2(a)
 	case 396:
-		scaleUniformFloat16AVX512(a)
+		scaleUniformBFloat16AVX2(a)
 	case 394:
-		sumExpDenseFloat16AVX512(a)
+		sumExpDenseBFloat16AVX2(a)
 	case 398:
+		scaleDenseBFloat16AVX2(a)
+	case 408, 920:
+		transposeBFloat16AVX2(a)
+	case 412, 924:
+		transposeBackBFloat16AVX2(a)
+	case 416, 928:
+		widenBFloat16AVX2(a)
+	case 420, 932:
+		narrowBFloat16AVX2(a)
+	case 56:
+		finishSingleFloat32AVX2(a)
+	case 60:
+		finishSingleGradFloat32AVX2(a)
+	case 68:
+		pairFloat32AVX2(a)
+	case 72:
+		pairGradFloat32AVX2(a)
+	case 512:
+		maxFloat32AVX512(a)
+	case 516:
+		sumUniformFloat32AVX512(a)
+	case 520:
+		sumExpUniformFloat32AVX512(a)
+	case 524:
+		scaleUniformFloat32AVX512(a)
+	case 522:
+		sumExpDenseFloat32AVX512(a)
+	case 526:
+		scaleDenseFloat32AVX512(a)
+	case 536:
+		transposeFloat32AVX512(a)
+	case 556:
+		foldFloat32AVX512(a)
+	case 528:
+		planeSumExpUniformFloat32AVX512(a)
+	case 532:
+		planeScaleUniformFloat32AVX512(a)
+	case 529:
+		planeSumExpClasswiseFloat32AVX512(a)
+	case 533:
+		planeScaleClasswiseFloat32AVX512(a)
+	case 530:
+		planeSumExpDenseFloat32AVX512(a)
+	case 534:
+		planeScaleDenseFloat32AVX512(a)
+	case 560:
+		finishFloat32AVX512(a)
+	case 564:
+		finishGradFloat32AVX512(a)
+	case 576:
+		expTargetsFloat32AVX512(a)
+	case 640:
+		maxFloat64AVX512(a)
+	case 644:
+		sumUniformFloat64AVX512(a)
+	case 648:
+		sumExpUniformFloat64AVX512(a)
+	case 652:
+		scaleUniformFloat64AVX512(a)
+	case 650:
+		sumExpDenseFloat64AVX512(a)
+	case 654:
+		scaleDenseFloat64AVX512(a)
+	case 656:
+		planeSumExpUniformFloat64AVX512(a)
+	case 660:
+		planeScaleUniformFloat64AVX512(a)
+	case 657:
+		planeSumExpClasswiseFloat64AVX512(a)
+	case 661:
+		planeScaleClasswiseFloat64AVX512(a)
+	case 658:
+		planeSumExpDenseFloat64AVX512(a)
+	case 662:
+		planeScaleDenseFloat64AVX512(a)
+	case 688:
+		finishFloat64AVX512(a)
+	case 692:
+		finishGradFloat64AVX512(a)
+	case 704:
+		expTargetsFloat64AVX512(a)
+	case 768:
+		maxFloat16AVX512(a)
+	case 772:
+		sumUniformFloat16AVX512(a)
+	case 776:
+		sumExpUniformFloat16AVX512(a)
+	case 780:
+		scaleUniformFloat16AVX512(a)
+	case 778:
+		sumExpDenseFloat16AVX512(a)
+	case 782:
 		scaleDenseFloat16AVX512(a)
-	case 448:
+	case 896:
 		maxBFloat16AVX512(a)
-	case 452:
+	case 900:
 		sumUniformBFloat16AVX512(a)
-	case 456:
+	case 904:
 		sumExpUniformBFloat16AVX512(a)
-	case 460:
+	case 908:
 		scaleUniformBFloat16AVX512(a)
-	case 458:
+	case 906:
 		sumExpDenseBFloat16AVX512(a)
-	case 462:
+	case 910:
 		scaleDenseBFloat16AVX512(a)
-	case 304:
-		finishAVX512(a)
-	case 308:
-		finishGradAVX512(a)
-	case 312:
+	case 568:
+		finishSingleFloat32AVX512(a)
+	case 572:
+		finishSingleGradFloat32AVX512(a)
+	case 580:
 		pairFloat32AVX512(a)
-	case 316:
+	case 584:
 		pairGradFloat32AVX512(a)
 	default:
 		panic("lsr: no such kernel")

@@ -132,12 +132,15 @@ func arguments() *jen.File {
 	f.Comment("The arrays for rows of two classes: losses, −log p_y, log-sum-exps less maxima, maxima; and how many there are, with the kernels' own.")
 	f.Const().Defs(jen.Id("pairLoss").Op("=").Lit(asm.PairLoss), jen.Id("pairNLL").Op("=").Lit(asm.PairNLL), jen.Id("pairLog").Op("=").Lit(asm.PairLog),
 		jen.Id("pairMax").Op("=").Lit(asm.PairMax), jen.Id("pairArrays").Op("=").Lit(asm.PairArrays))
-	f.Comment("slots hold a number for each row under way.")
+	f.Comment("slots hold a number for each row under way, slotsF one of the type that rows are computed in, and as many behind; see of.")
 	f.Type().Id("slots").Op("=").Index(jen.Id("maxSlots").Op("+").Id("slotPad")).Float64()
+	f.Type().Id("slotsF").Index(jen.Id("maxSlots").Op("+").Id("slotPad")).Float64()
 	fields := func(list []asm.Field) (code []jen.Code) {
 		for _, field := range list {
 			c := jen.Id(field.Name)
 			switch {
+			case field.Words == asm.Slots+asm.Pad && field.Type == "F":
+				c.Id("slotsF")
 			case field.Words == asm.Slots+asm.Pad:
 				c.Id("slots")
 			case field.Words > 1:
@@ -166,7 +169,7 @@ func arguments() *jen.File {
 
 // id numbers kernels.
 func id(k asm.Kernel) int {
-	return ((int(k.ISA)-1)*4+int(k.Element))*64 + int(k.Op)*4 + int(k.Form)
+	return ((int(k.ISA)-1)*4+int(k.Element))*128 + int(k.Op)*4 + int(k.Form)
 }
 
 // opID and formID are names of constants.
@@ -204,7 +207,7 @@ func table(kernels, special []asm.Kernel) *jen.File {
 	f.Comment("call calls a kernel.")
 	f.Func().Id("call").Params(jen.Id("i").Id("isa"), jen.Id("element").Int(), jen.Id("o").Id("op"), jen.Id("f").Id("form"), jen.Id("a").Op("*").Id("args")).
 		Block(
-			jen.Switch(jen.Parens(jen.Parens(jen.Int().Call(jen.Id("i").Op("-").Lit(1)).Op("*").Lit(4)).Op("+").Id("element")).Op("*").Lit(64).
+			jen.Switch(jen.Parens(jen.Parens(jen.Int().Call(jen.Id("i").Op("-").Lit(1)).Op("*").Lit(4)).Op("+").Id("element")).Op("*").Lit(128).
 				Op("+").Int().Call(jen.Id("o")).Op("*").Lit(4).Op("+").Int().Call(jen.Id("f"))).BlockFunc(func(g *jen.Group) {
 				for _, k := range kernels {
 					ids := []jen.Code{jen.Lit(id(k))}

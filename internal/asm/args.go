@@ -38,7 +38,8 @@ const (
 	PairArrays
 )
 
-const pointer, integer, number = "unsafe.Pointer", "int", "float64"
+// float is F, of which a field has as many as it has words.
+const pointer, integer, number, float = "unsafe.Pointer", "int", "float64", "F"
 
 // View are the fields that say which rows a kernel works on.
 var View = []Field{
@@ -75,46 +76,51 @@ var Args = []Field{
 	{"planeStep", integer, 1, "bytes from a class to the next there, for kernels that copy; to others it is constant"},
 	{"rowBlocks", integer, 1, "blocks of a row"},
 	{"lanes", pointer, 1, "fold: lanes, blocks × Lanes bytes for each row"},
-	{"sums", pointer, 1, "fold: float64 for each row"},
+	{"sums", pointer, 1, "fold: F for each row"},
 	{"folds", integer, 1, "fold: number of rows"},
 	{"blocks", integer, 1, "fold: blocks of a row"},
 	{"bias", number, 1, "fold: what is added to each sum"},
 	{"epsD", number, 1, "what Σd or Σa·d counts"},
-	{"epsG", number, 1, "what a coefficient counts in the gradient"},
+	{"epsG", number, 1, "pairs: ε/2"},
+	{"keep", number, 1, "finishSingle: 1−ε"},
+	{"eps", number, 1, "finishSingle: ε"},
 	{"lambda", number, 1, "factor of the z-loss"},
 	{"bad", integer, 1, "labels: out: 0 if all are classes"},
 	{"factors", pointer, 1, "pairs: float32 for each row: factor of the gradient"},
 	{"out", pointer, 1, "pairs: out: pairArrays arrays with a float32 for each row"},
 	{"outStep", integer, 1, "pairs: bytes from a row to the next there, or 0 if nobody wants to know"},
-	{"_", number, 7, "what follows starts a cache line, 8 bytes being before the struct where the allocator puts it"},
-	{"pivot", number, Slots + Pad, "m, the row's maximum"},
-	{"minus", number, Slots + Pad, "−m, in the type that rows are computed in: what the sums of a row wait for"},
-	{"rest", number, Slots + Pad, "Σe − 1"},
+	{"_", number, 5, "what follows starts a cache line, 8 bytes being before the struct where the allocator puts it"},
+	{"minus", float, Slots + Pad, "−m, m being the row's maximum"},
+	{"rest", float, Slots + Pad, "Σe − 1"},
+	{"y", float, Slots + Pad, "x_y − m"},
+	{"d", float, Slots + Pad, "Σd or Σa·d"},
+	{"sumA", float, Slots + Pad, "Σa"},
+	{"ey", float, Slots + Pad, "e_y"},
+	{"g", float, Slots + Pad, "factor of the gradient"},
+	{"smooth", float, Slots + Pad, "what a coefficient counts in the gradient"},
+	{"f", float, Slots + Pad, "out: factor of the exponentials in the gradient"},
+	{"gy", float, Slots + Pad, "out: gradient of the target's class"},
+	{"log", float, Slots + Pad, "log(1 + rest) without what exponent adds: what loops of finishSingle tell one another"},
+	{"exponent", float, Slots + Pad, "int32: that of 1 + rest"},
 	{"main", number, Slots + Pad, "(1−ε)·w_y, or Σa"},
-	{"y", number, Slots + Pad, "x_y − m"},
-	{"d", number, Slots + Pad, "Σd or Σa·d"},
 	{"eu", number, Slots + Pad, "ε·Σ u·w"},
-	{"ey", number, Slots + Pad, "e_y"},
 	{"uy", number, Slots + Pad, "ε·u_y·w_y"},
-	{"g", number, Slots + Pad, "factor of the gradient"},
 	{"gz", number, Slots + Pad, "factor of the z-loss's gradient"},
 	{"loss", number, Slots + Pad, "out: loss without z-loss"},
 	{"z", number, Slots + Pad, "out: z-loss"},
-	{"lse", number, Slots + Pad, "out: log-sum-exp"},
-	{"f", number, Slots + Pad, "out: factor of the exponentials in the gradient"},
-	{"gy", number, Slots + Pad, "out: gradient of the target's class"},
+	{"lse", number, Slots + Pad, "out: log-sum-exp; of finishSingle, less the maximum"},
 	{"sumLoss", number, 8, "out: lanes of the sum over rows of loss,"},
 	{"sumZ", number, 8, "of z,"},
 	{"sumNLL", number, 8, "and of −log p_y"},
 }
 
-// offset is where a field lies.
-func offset(name string) int {
+// field is a field and where it lies.
+func field(name string) (f Field, offset int) {
 	words := 0
 	for _, fields := range [][]Field{View, Args} {
 		for _, f := range fields {
 			if f.Name == name {
-				return words * 8
+				return f, words * 8
 			}
 			words += f.Words
 		}

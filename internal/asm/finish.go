@@ -18,7 +18,7 @@ func (b *builder) fold() {
 	}
 	row, sums, stride, i := b.load("lanes"), b.load("sums"), b.load("blocks"), b.load("folds")
 	b.SHLQ(operand.Imm(uint64(bits.TrailingZeros(coef.Lanes))), stride)
-	bias := b.YMM()
+	bias, biasF := b.YMM(), b.loadScalar(b.arg("bias"))
 	b.VBROADCASTSD(b.arg("bias"), bias)
 	rows, blocks := b.label("rows"), b.label("blocks")
 	b.Label(rows)
@@ -38,17 +38,20 @@ func (b *builder) fold() {
 		}
 		return b.loadF(m, nil)
 	}
-	var s vec
+	var s, sum vec // four F, and float64
 	if b.double() {
 		s = b.treesDouble(lane)
+		sum = s
 	} else {
-		s = b.YMM()
-		b.VCVTPS2PD(b.treesSingle(lane), s)
+		s, sum = b.treesSingle(lane), b.YMM()
 	}
 	single, folded := b.label("single"), b.label("folded")
 	b.CMPQ(b.arg("blocks"), operand.Imm(1))
 	b.JEQ(operand.LabelRef(single))
-	b.twoSum(hi, lo, s)
+	if !b.double() {
+		b.VCVTPS2PD(s, sum)
+	}
+	b.twoSum(hi, lo, sum)
 	b.ADDQ(operand.Imm(coef.Lanes), even)
 	b.ADDQ(operand.Imm(coef.Lanes), odd)
 	b.DECQ(n)
@@ -58,13 +61,20 @@ func (b *builder) fold() {
 	valid := b.YMM()
 	b.VCMPPD(ordered, lo, lo, valid)
 	b.VANDPD(valid, lo, lo)
-	b.VADDPD(lo, hi, s)
+	b.VADDPD(lo, hi, sum)
+	if !b.double() {
+		b.VCVTPD2PSY(sum, s)
+	}
 	b.JMP(operand.LabelRef(folded))
 	b.Label(single) // no error to add
-	b.VADDPD(bias, s, s)
+	if b.double() {
+		b.VADDPD(bias, s, s)
+	} else {
+		b.VADDPS(biasF.AsX(), s, s)
+	}
 	b.Label(folded)
-	b.VMOVUPD(s, operand.Mem{Base: sums})
-	b.ADDQ(operand.Imm(32), sums)
+	b.ps(b.VMOVUPS, b.VMOVUPD, s, operand.Mem{Base: sums})
+	b.ADDQ(operand.Imm(uint64(4*b.f())), sums)
 	b.LEAQ(at(row, stride, 4, 0), row)
 	b.SUBQ(operand.Imm(4), i)
 	b.JG(operand.LabelRef(rows))
@@ -88,7 +98,7 @@ func (b *builder) fold16() {
 	row, sums, stride, stride3, i := b.load("lanes"), b.load("sums"), b.load("blocks"), b.GP64(), b.load("folds")
 	b.SHLQ(operand.Imm(uint64(bits.TrailingZeros(coef.Lanes))), stride)
 	b.LEAQ(at(stride, stride, 2, 0), stride3)
-	bias := b.ZMM()
+	bias, biasF := b.ZMM(), b.loadScalar(b.arg("bias"))
 	b.VBROADCASTSD(b.arg("bias"), bias)
 	rows, blocks := b.label("rows"), b.label("blocks")
 	b.Label(rows)
@@ -113,16 +123,16 @@ func (b *builder) fold16() {
 		quarters[f] = b.pairs(first, b.pairs(b.copy(at(p, stride, 2, 0)), b.copy(at(p, stride3, 1, 0))))
 	}
 	s := b.quarters(b.quarters(quarters[0], quarters[1]), b.quarters(quarters[2], quarters[3]))
-	upper, d := b.YMM(), [2]vec{b.ZMM(), b.ZMM()}
-	b.VEXTRACTF64X4(operand.Imm(1), s, upper)
-	b.VCVTPS2PD(s.AsY(), d[0])
-	b.VCVTPS2PD(upper, d[1])
 	for _, p := range fours {
 		b.ADDQ(operand.Imm(coef.Lanes), p)
 	}
 	single, folded := b.label("single"), b.label("folded")
 	b.CMPQ(b.arg("blocks"), operand.Imm(1))
 	b.JEQ(operand.LabelRef(single))
+	upper, d := b.YMM(), [2]vec{b.ZMM(), b.ZMM()}
+	b.VEXTRACTF64X4(operand.Imm(1), s, upper)
+	b.VCVTPS2PD(s.AsY(), d[0])
+	b.VCVTPS2PD(upper, d[1])
 	for half, s := range d {
 		b.twoSum(hi[half], lo[half], s)
 	}
@@ -135,16 +145,15 @@ func (b *builder) fold16() {
 		b.VCMPPD(ordered, lo[half], lo[half], k)
 		b.VADDPD(lo[half], s, k, s)
 	}
+	b.VCVTPD2PS(d[0], s.AsY())
+	b.VCVTPD2PS(d[1], upper)
+	b.VINSERTF64X4(operand.Imm(1), upper, s, s)
 	b.JMP(operand.LabelRef(folded))
 	b.Label(single) // no error to add
-	for _, s := range d {
-		b.VADDPD(bias, s, s)
-	}
+	b.VADDPS(biasF, s, s)
 	b.Label(folded)
-	for half, s := range d {
-		b.VMOVUPD(s, operand.Mem{Base: sums, Disp: 64 * half})
-	}
-	b.ADDQ(operand.U32(128), sums)
+	b.VMOVUPS(s, operand.Mem{Base: sums})
+	b.ADDQ(operand.Imm(coef.Lanes), sums)
 	b.LEAQ(at(fours[3], stride3, 1, 0), row) // each of the fours is a row on
 	b.SUBQ(operand.Imm(16), i)
 	b.JG(operand.LabelRef(rows))
@@ -166,7 +175,7 @@ func (b *builder) adjacent(shuffle func(...operand.Op), x, y vec) vec {
 }
 
 // treesSingle adds up the 16 lanes of four rows.
-func (b *builder) treesSingle(lane func(r, part int) vec) reg.Register {
+func (b *builder) treesSingle(lane func(r, part int) vec) vec {
 	var half [2]vec
 	for part := range half { // a quarter of each row's lanes in each quarter of the two registers
 		half[part] = b.pairs(b.pairs(lane(0, part), lane(1, part)), b.pairs(lane(2, part), lane(3, part)))
@@ -206,42 +215,58 @@ func (b *builder) treesDouble(lane func(r, part int) vec) vec {
 func (b *builder) finish() {
 	grad := b.Op == FinishGrad
 	b.doc("makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.")
+	// It computes in float64; what is F is widened.
+	single := b.Element == Float32
 	b.Element = Float64
+	isF := func(name string) bool {
+		f, _ := field(name)
+		return single && f.Type == float
+	}
 	c := b.logConstants()
-	// AVX2 has registers only for what changes.
-	constant := func(load func() vec) func() vec {
-		if b.ISA == AVX512 {
-			v := load()
-			return func() vec { return v }
-		}
-		return load
-	}
-	lambda, zero := constant(func() vec { return b.broadcast(b.arg("lambda")) }), constant(b.zero)
-	epsD := constant(func() vec { return b.broadcast(b.arg("epsD")) })
-	totals, lanes := []string{"sumLoss", "sumZ", "sumNLL"}, map[string]vec{} // in registers, of which AVX2 has too few
-	if b.ISA == AVX512 {
-		for _, name := range totals {
-			lanes[name] = b.copy(b.arg(name))
-		}
-	}
 	i, end := b.GP64(), b.load("first")
 	b.ADDQ(b.arg("rows"), end)
-	losses := func(number int, log vec) {
-		in := func(name string) operand.Mem { return b.slots(name, i, number) }
-		out := func(name string, v vec) { b.VMOVUPD(v, in(name)) }
-		total := func(name string, v vec) {
-			if s, ok := lanes[name]; ok {
-				b.add(s, s, v)
-				return
-			}
-			m := b.arg(name)
-			m.Disp += number * b.vectorBytes()
-			s := b.vector()
-			b.add(s, v, m)
-			b.VMOVUPD(s, m)
+	// slots are where the vector with a number of an argument lies.
+	slots := func(name string, number int) operand.Mem {
+		m, size := b.arg(name), 8
+		if isF(name) {
+			size = 4
 		}
-		lse, y, main := b.vector(), b.copy(in("y")), b.copy(in("main"))
-		b.add(lse, log, in("pivot"))
+		m.Index, m.Scale = i, uint8(size)
+		m.Disp += number * b.width() * size
+		return m
+	}
+	load := func(name string, number int) vec {
+		v, m := b.vector(), slots(name, number)
+		if isF(name) {
+			b.VCVTPS2PD(m, v)
+		} else {
+			b.VMOVUPD(m, v)
+		}
+		return v
+	}
+	losses := func(number int, log vec) {
+		in := func(name string) vec { return load(name, number) }
+		out := func(name string, v vec) {
+			switch m := slots(name, number); {
+			case !isF(name):
+				b.VMOVUPD(v, m)
+			case b.ISA == AVX512:
+				y := b.YMM()
+				b.VCVTPD2PS(v, y)
+				b.VMOVUPS(y, m)
+			default:
+				x := b.XMM()
+				b.VCVTPD2PSY(v, x)
+				b.VMOVUPS(x, m)
+			}
+		}
+		total := func(name string, v vec) {
+			sum, s := b.after(b.arg(name), number*b.vectorBytes()), b.vector()
+			b.add(s, v, sum)
+			b.VMOVUPD(s, sum)
+		}
+		lse, y, main := b.vector(), in("y"), in("main")
+		b.sub(lse, log, in("minus"))
 		out("lse", lse)
 
 		nll := b.vector()
@@ -250,17 +275,17 @@ func (b *builder) finish() {
 
 		target := b.vector()
 		b.mul(target, main, y)
-		b.keepIf(target, notEqual, main, zero()) // 0·(−Inf) counts as 0
-		b.mulAddTo(target, epsD(), in("d"))
+		b.keepIf(target, notEqual, main, b.zero()) // 0·(−Inf) counts as 0
+		b.mulAddTo(target, b.broadcast(b.arg("epsD")), in("d"))
 		sum := b.vector()
-		b.add(sum, main, in("eu"))
+		b.add(sum, main, slots("eu", number))
 		loss := b.copy(log)
 		b.VFMSUB213PD(target, sum, loss)
 		out("loss", loss)
 		total("sumLoss", loss)
 
-		z := b.vector()
-		b.mul(z, lambda(), lse)
+		z, lambda := b.vector(), b.broadcast(b.arg("lambda"))
+		b.mul(z, lambda, lse)
 		b.mul(z, z, lse)
 		out("z", z)
 		total("sumZ", z)
@@ -270,62 +295,45 @@ func (b *builder) finish() {
 
 		// total = rest + 1, f = (g·sum + zg)/total, gy = g·(main·(ey−total)/total + eu·p − uy) + zg·p, p = ey/total.
 		whole, inv := b.vector(), b.vector()
-		b.add(whole, b.copy(in("rest")), c.one)
+		b.add(whole, in("rest"), c.one)
 		b.div(inv, b.copy(c.one), whole)
-		zg, g := b.vector(), b.copy(in("g"))
-		b.mul(zg, lambda(), c.two)
+		zg, g := b.vector(), in("g")
+		b.mul(zg, lambda, c.two)
 		b.mul(zg, zg, lse)
-		b.mul(zg, zg, in("gz"))
+		b.mul(zg, zg, slots("gz", number))
 		f := sum
 		b.mulAdd(f, g, zg)
 		b.mul(f, f, inv)
 		out("f", f)
-		ey, p, gy := b.copy(in("ey")), b.vector(), b.vector()
+		ey, p, gy := in("ey"), b.vector(), b.vector()
 		b.mul(p, ey, inv)
 		b.sub(gy, ey, whole)
 		b.mul(gy, gy, inv)
 		b.mul(gy, gy, main)
 		b.mul(zg, zg, p)
-		b.VMOVUPD(in("eu"), whole)
-		b.VFMSUB213PD(in("uy"), whole, p)
+		b.VMOVUPD(slots("eu", number), whole)
+		b.VFMSUB213PD(slots("uy", number), whole, p)
 		b.add(gy, gy, p)
 		b.mulAdd(gy, g, zg)
 		out("gy", gy)
 	}
-	load := func(name string, number int) vec { return b.copy(b.slots(name, i, number)) }
-	if b.ISA == AVX2 { // what loops tell one another waits in the places of results
-		store := func(v vec, name string, number int) { b.VMOVUPD(v, b.slots(name, i, number)) }
-		each := func(body func(number int)) {
-			b.XORQ(i, i)
-			b.repeat(i, end, coef.RowLanes, func() { b.weave(2, 2, body) })
-		}
-		each(func(number int) {
-			g, s, k := b.reduceLog1p(c, load("rest", number))
-			store(g, "z", number)
-			store(s, "loss", number)
-			store(k, "lse", number)
-		})
-		each(func(number int) {
-			log := b.log1p(c, load("z", number), load("loss", number), load("lse", number))
-			store(log, "lse", number)
-		})
-		each(func(number int) { losses(number, load("lse", number)) })
-		return
+	// Of short loops a CPU has more vectors under way. What they tell one another waits in the places of results.
+	store := func(v vec, name string, number int) { b.VMOVUPD(v, slots(name, number)) }
+	each := func(body func(number int)) {
+		b.XORQ(i, i)
+		b.repeat(i, end, coef.RowLanes, func() { b.weave(8*coef.RowLanes/b.vectorBytes(), 2, body) })
 	}
-	vector := func(number int) {
+	each(func(number int) {
 		g, s, k := b.reduceLog1p(c, load("rest", number))
-		losses(number, b.log1p(c, g, s, k))
-	}
-	const woven = 4
-	skew := []int{6, 10}[b.Op-Finish] // as few as there are registers for
-	whole := b.GP64()
-	b.LEAQ(operand.Mem{Base: end, Disp: (1 - woven) * coef.RowLanes}, whole)
-	b.XORQ(i, i)
-	b.loop(i, whole, woven*coef.RowLanes, func() { b.weave(woven, skew, vector) })
-	b.loop(i, end, coef.RowLanes, func() { vector(0) })
-	for _, name := range totals {
-		b.VMOVUPD(lanes[name], b.arg(name))
-	}
+		store(g, "z", number)
+		store(s, "loss", number)
+		store(k, "lse", number)
+	})
+	each(func(number int) {
+		log := b.log1p(c, load("z", number), load("loss", number), load("lse", number))
+		store(log, "lse", number)
+	})
+	each(func(number int) { losses(number, load("lse", number)) })
 }
 
 // logConstants are what log1p needs, in memory but for 1: registers are for weaving.

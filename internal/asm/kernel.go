@@ -66,12 +66,15 @@ const (
 	Fold
 	Finish
 	FinishGrad
+	FinishSingle
+	FinishSingleGrad
+	ExpTargets
 	Pair
 	PairGrad
 )
 
 func (o Op) String() string {
-	return [...]string{"max", "sum", "sumExp", "scale", "planeSumExp", "planeScale", "transpose", "transposeBack", "widen", "narrow", "labels", "fold", "finish", "finishGrad", "pair", "pairGrad"}[o]
+	return [...]string{"max", "sum", "sumExp", "scale", "planeSumExp", "planeScale", "transpose", "transposeBack", "widen", "narrow", "labels", "fold", "finish", "finishGrad", "finishSingle", "finishSingleGrad", "expTargets", "pair", "pairGrad"}[o]
 }
 
 // Form says what smoothing is spread by, numbered as in package lsr.
@@ -101,15 +104,11 @@ func (k Kernel) Name() string {
 	if k.Op >= Sum && k.Op <= PlaneScale {
 		form = k.Form.String()
 	}
-	element := k.Element.String()
-	if k.Op == Finish || k.Op == FinishGrad {
-		element = ""
-	}
 	classes := ""
 	if k.Classes != 0 {
 		classes = fmt.Sprint("K", k.Classes)
 	}
-	return k.Op.String() + form + element + k.ISA.String() + classes
+	return k.Op.String() + form + k.Element.String() + k.ISA.String() + classes
 }
 
 // Kernels are those for some element types and instruction sets.
@@ -138,9 +137,14 @@ func Kernels(elements []Element, isas []ISA) (ks []Kernel) {
 				for f := Uniform; f <= Dense; f++ {
 					ks = append(ks, Kernel{isa, e, PlaneSumExp, f, 0}, Kernel{isa, e, PlaneScale, f, 0})
 				}
+				for _, op := range []Op{Finish, FinishGrad, ExpTargets} {
+					ks = append(ks, Kernel{isa, e, op, 0, 0})
+				}
 			}
 		}
-		ks = append(ks, Kernel{isa, 0, Finish, 0, 0}, Kernel{isa, 0, FinishGrad, 0, 0}, Kernel{isa, Float32, Pair, 0, 0}, Kernel{isa, Float32, PairGrad, 0, 0})
+		for _, op := range []Op{FinishSingle, FinishSingleGrad, Pair, PairGrad} {
+			ks = append(ks, Kernel{isa, Float32, op, 0, 0})
+		}
 	}
 	return ks
 }
@@ -242,6 +246,10 @@ func Assemble(ks []Kernel, features bool) (*ir.File, error) {
 			b.fold()
 		case Finish, FinishGrad:
 			b.finish()
+		case FinishSingle, FinishSingleGrad:
+			b.finishSingle()
+		case ExpTargets:
+			b.expTargets()
 		case Pair, PairGrad:
 			b.pair()
 		}
@@ -258,7 +266,8 @@ func Assemble(ks []Kernel, features bool) (*ir.File, error) {
 
 // arg is an argument in memory.
 func (b *builder) arg(name string) operand.Mem {
-	return operand.Mem{Base: b.args, Disp: offset(name)}
+	_, offset := field(name)
+	return operand.Mem{Base: b.args, Disp: offset}
 }
 
 // load is a register with an argument.
@@ -270,8 +279,12 @@ func (b *builder) load(name string) reg.GPVirtual {
 
 // slot is an argument of the row in a slot.
 func (b *builder) slot(name string, slot reg.Register) operand.Mem {
+	size := 8
+	if f, _ := field(name); f.Type == float {
+		size = b.f()
+	}
 	m := b.arg(name)
-	m.Index, m.Scale = slot, 8
+	m.Index, m.Scale = slot, uint8(size)
 	return m
 }
 
@@ -284,6 +297,12 @@ func (b *builder) label(what string) string {
 // at is the memory at a base plus index × size plus so many bytes.
 func at(base, index reg.Register, size, disp int) operand.Mem {
 	return operand.Mem{Base: base, Index: index, Scale: uint8(size), Disp: disp}
+}
+
+// after is memory so many bytes on.
+func (b *builder) after(m operand.Mem, bytes int) operand.Mem {
+	m.Disp += bytes
+	return m
 }
 
 // weave writes n pieces of straight code, each skew instructions behind the one before: a CPU's scheduler is too small for the

@@ -51,14 +51,7 @@ func (b *builder) pair() {
 		store(b.exp(&exp, d), PairExp, from)
 	}
 	losses := func(from int) {
-		e, ee, gap := load(PairExp, from), b.vector(), load(PairGap, from)
-		last := len(coef.Log32) - 1
-		log := b.broadcast(b.data.float32(coef.Log32[last]))
-		for k := last - 1; k >= 0; k-- {
-			b.mulAdd(log, e, b.data.float32(coef.Log32[k]))
-		}
-		b.mul(ee, e, e)
-		b.mulAdd(log, ee, e)
+		log, gap := b.log32(load(PairExp, from)), load(PairGap, from)
 		store(log, PairLog, from)
 		counts, above, nll, loss := b.notNegative(b.labelVector(label(from))), b.vector(), b.vector(), log
 		b.maximum(above, gap, zero)

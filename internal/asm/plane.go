@@ -32,73 +32,9 @@ func (b *builder) positions(step int, labels reg.GPVirtual, planes []reg.GPVirtu
 	})
 }
 
-// doubles calls f for each vector's worth of float64 of v: one, or two where F is float32.
-func (b *builder) doubles(v vec, f func(i int, v vec)) {
-	if b.double() {
-		f(0, v)
-		return
-	}
-	for i := range 2 {
-		w := b.vector()
-		switch {
-		case i == 0 && b.ISA == AVX512:
-			b.VCVTPS2PD(v.AsY(), w)
-		case i == 0:
-			b.VCVTPS2PD(v.AsX(), w)
-		case b.ISA == AVX512:
-			y := b.YMM()
-			b.VEXTRACTF64X4(operand.Imm(1), v, y)
-			b.VCVTPS2PD(y, w)
-		default:
-			x := b.XMM()
-			b.VEXTRACTF128(operand.Imm(1), v, x)
-			b.VCVTPS2PD(x, w)
-		}
-		f(i, w)
-	}
-}
-
-// slots is where the i-th vector of float64 of an argument lies.
-func (b *builder) slots(name string, slot reg.Register, i int) operand.Mem {
-	m := b.slot(name, slot)
-	m.Disp += i * b.vectorBytes()
-	return m
-}
-
-// put stores v as float64.
-func (b *builder) put(v vec, name string, slot reg.Register) {
-	b.doubles(v, func(i int, v vec) { b.VMOVUPD(v, b.slots(name, slot, i)) })
-}
-
-// get loads float64 and rounds them to F.
-func (b *builder) get(name string, slot reg.Register) vec {
-	var parts [2]vec
-	for i := range parts {
-		parts[i] = b.vector()
-		b.VMOVUPD(b.slots(name, slot, i), parts[i])
-		if b.double() {
-			return parts[0]
-		}
-	}
-	return b.narrow(parts[0], parts[1])
-}
-
-// narrow rounds two vectors of float64 to one of float32.
-func (b *builder) narrow(low, high vec) vec {
-	v := b.vector()
-	if b.ISA == AVX512 {
-		l, h := b.YMM(), b.YMM()
-		b.VCVTPD2PS(low, l)
-		b.VCVTPD2PS(high, h)
-		b.VINSERTF64X4(operand.Imm(1), h, l.AsZ(), v)
-		return v
-	}
-	l, h := b.XMM(), b.XMM()
-	b.VCVTPD2PSY(low, l)
-	b.VCVTPD2PSY(high, h)
-	b.VINSERTF128(operand.Imm(1), h, l.AsY(), v)
-	return v
-}
+// put stores v, and get loads it.
+func (b *builder) put(v vec, name string, slot reg.Register) { b.storeF(v, b.slot(name, slot), nil) }
+func (b *builder) get(name string, slot reg.Register) vec    { return b.loadF(b.slot(name, slot), nil) }
 
 // labelVector loads the labels of a vector of rows, each as wide as F.
 func (b *builder) labelVector(labels operand.Mem) vec {
@@ -266,7 +202,7 @@ func (b *builder) planeSum() {
 		b.Label(two)
 		b.put(b.tree(lanes, sumD), "d", slot)
 		if b.Form == Dense {
-			b.put(b.tree(lanes, sumA), "main", slot)
+			b.put(b.tree(lanes, sumA), "sumA", slot)
 		}
 		st.putTarget(slot)
 	})
@@ -332,12 +268,8 @@ func (b *builder) tree(base reg.Register, sum int) vec {
 
 // putRest stores Σe − 1.
 func (b *builder) putRest(sum vec, slot reg.Register) {
-	bias := b.vector()
-	b.VBROADCASTSD(b.data.float64(-1), bias)
-	b.doubles(sum, func(i int, v vec) {
-		b.VADDPD(bias, v, v)
-		b.VMOVUPD(v, b.slots("rest", slot, i))
-	})
+	b.add(sum, sum, b.constant(-1))
+	b.put(sum, "rest", slot)
 }
 
 // A stream is where to prefetch classes: of the next chunk's logits and of this chunk's gradient, so many bytes beyond; a forward
@@ -374,7 +306,9 @@ type planeState struct {
 func (b *builder) newPlaneState(exp *expConstants, next vec, slot, labels reg.Register) *planeState {
 	st := &planeState{builder: b, constants: exp, m: b.copy(next), next: next}
 	b.ps(b.VMOVAPS, b.VMOVAPD, b.negInf(), next)
-	b.put(st.m, "pivot", slot)
+	minus := b.vector()
+	b.ps(b.VXORPS, b.VXORPD, b.sign(), st.m, minus)
+	b.put(minus, "minus", slot)
 	if b.Form != Dense {
 		st.target, st.targetX = b.labelVector(operand.Mem{Base: labels}), b.zero()
 	}
@@ -439,11 +373,13 @@ func (st *planeState) putTarget(slot reg.Register) {
 	if st.Form == Dense {
 		return
 	}
-	d := st.vector() // its exponential once more, which is less work than to take it from its class
-	st.sub(d, st.targetX, st.m)
-	st.put(st.exp(st.constants, d), "ey", slot)
-	st.doubles(st.targetX, func(i int, v vec) {
-		st.VSUBPD(st.slots("pivot", slot, i), v, v)
-		st.VMOVUPD(v, st.slots("y", slot, i))
-	})
+	st.sub(st.targetX, st.targetX, st.m)
+	st.put(st.targetX, "y", slot)
+}
+
+// expTargets finds the exponentials of the targets' logits.
+func (b *builder) expTargets() {
+	b.doc("finds e_y = exp(x_y − m) of each row.")
+	exp := b.expConstants()
+	b.positions(b.width(), nil, nil, func(slot reg.GPVirtual) { b.put(b.exp(&exp, b.get("y", slot)), "ey", slot) })
 }

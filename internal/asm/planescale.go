@@ -19,12 +19,10 @@ func (b *builder) planeScale() {
 	b.positions(b.planeLanes(), labels, []reg.GPVirtual{e, dst, t}, func(slot reg.GPVirtual) {
 		type factors struct{ f, smooth, target, gy vec }
 		rows := make([]factors, b.parts())
-		epsG := b.vector()
-		b.VBROADCASTSD(b.arg("epsG"), epsG)
 		for i := range rows {
 			first := b.GP64()
 			b.LEAQ(operand.Mem{Base: slot, Disp: i * b.width()}, first)
-			rows[i].f, rows[i].smooth = b.get("f", first), b.scaledFactor(first, epsG)
+			rows[i].f, rows[i].smooth = b.get("f", first), b.get("smooth", first)
 			if b.Form != Dense {
 				rows[i].target, rows[i].gy = b.labelVector(operand.Mem{Base: labels, Disp: 4 * i * b.width()}), b.get("gy", first)
 			}
@@ -65,22 +63,4 @@ func (b *builder) planeScale() {
 		b.CMPQ(k, b.arg("n"))
 		b.JLT(operand.LabelRef(loop))
 	})
-}
-
-// scaledFactor is g·epsG, rounded to F.
-func (b *builder) scaledFactor(slot reg.Register, epsG vec) vec {
-	n := 2
-	if b.double() {
-		n = 1
-	}
-	var parts []vec
-	for i := range n {
-		v := b.vector()
-		b.VMULPD(b.slots("g", slot, i), epsG, v)
-		parts = append(parts, v)
-	}
-	if b.double() {
-		return parts[0]
-	}
-	return b.narrow(parts[0], parts[1])
 }

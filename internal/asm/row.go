@@ -66,18 +66,12 @@ func (b *builder) max() {
 	}, func() { b.ADDQ(b.arg("xStride"), x) })
 }
 
-// putMaximum stores the largest element of a vector as the maximum of the row so many after a slot's.
+// putMaximum stores the largest element of a vector, negative, as the maximum of the row so many after a slot's.
 func (b *builder) putMaximum(m vec, slot reg.Register, after int) {
-	pivot, minus := b.horizontalMax(m), b.XMM()
-	to := func(name string) operand.Mem {
-		m := b.slot(name, slot)
-		m.Disp += 8 * after
-		return m
-	}
-	b.VXORPS(b.sign(), pivot, minus)
-	b.ps(b.VMOVSS, b.VMOVSD, minus, to("minus"))
-	b.toDouble(pivot)
-	b.VMOVSD(pivot, to("pivot"))
+	largest, minus := b.horizontalMax(m), b.slot("minus", slot)
+	minus.Disp += after * b.f()
+	b.VXORPS(b.sign(), largest, largest)
+	b.ps(b.VMOVSS, b.VMOVSD, largest, minus)
 }
 
 // maxT sets m = max(m, elements in memory).
@@ -89,13 +83,6 @@ func (b *builder) maxT(m vec, x operand.Mem, t *tail) {
 		b.maximum(m, m, x)
 	default:
 		b.maximum(m, m, b.loadT(x, nil))
-	}
-}
-
-// toDouble widens the first F of a register to float64.
-func (b *builder) toDouble(x reg.Register) {
-	if !b.double() {
-		b.VCVTSS2SD(x, x, x)
 	}
 }
 
@@ -267,9 +254,8 @@ func (b *builder) sumRows(body func(r *rowSums)) {
 		b.IMULQ(b.arg("rowBlocks"), r.lane)
 		b.SHLQ(operand.Imm(6), r.lane)
 		y := b.scalarT(at(r.x, label, b.Element.size(), 0))
-		b.toDouble(y)
-		b.VSUBSD(b.slot("pivot", slot), y, y)
-		b.VMOVSD(y, b.slot("y", slot))
+		b.ps(b.VADDSS, b.VADDSD, b.slot("minus", slot), y, y)
+		b.ps(b.VMOVSS, b.VMOVSD, y, b.slot("y", slot))
 
 		r.minus, r.max = b.broadcast(b.slot("minus", slot)), b.loadScalar(b.arg("lowest"))
 		body(r)
@@ -493,14 +479,7 @@ func (b *builder) scale() {
 	b.MOVQ(last, end)
 	b.ANDQ(operand.I32(int32(-2*b.width())), end)
 	b.rows(func(_, slot, _ reg.GPVirtual) {
-		f := b.loadScalar(b.slot("f", slot))
-		g := b.XMM()
-		b.VMOVSD(b.slot("g", slot), g)
-		b.VMULSD(b.arg("epsG"), g, g)
-		if !b.double() {
-			b.VCVTSD2SS(g, g, g)
-		}
-		smooth := b.broadcast(g)
+		f, smooth := b.broadcast(b.slot("f", slot)), b.broadcast(b.slot("smooth", slot))
 		one := func(v vec, k reg.Register, i int, tl *tail) {
 			if b.Form == Uniform {
 				b.ps(b.VFMSUB213PS, b.VFMSUB213PD, smooth, f, v)

@@ -110,7 +110,7 @@ func (b *builder) planeSumUnrolled() {
 		b.putRest(s.e, slot)
 		b.put(s.d, "d", slot)
 		if b.Form == Dense {
-			b.put(s.a, "main", slot)
+			b.put(s.a, "sumA", slot)
 		}
 		st.putTarget(slot)
 	})

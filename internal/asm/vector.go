@@ -70,18 +70,21 @@ func (b *builder) broadcast(m operand.Op) vec {
 	return v
 }
 
+// constant is memory with a constant.
+func (b *builder) constant(v float64) operand.Mem {
+	if b.double() {
+		return b.data.float64(v)
+	}
+	return b.data.float32(float32(v))
+}
+
 // number is a constant for repeated use: memory in AVX2, which has few registers, a register in AVX-512.
 func (b *builder) number(v float64) operand.Op {
-	var m operand.Mem
-	if b.double() {
-		m = b.data.float64(v)
+	if m := b.constant(v); b.ISA != AVX512 {
+		return m
 	} else {
-		m = b.data.float32(float32(v))
-	}
-	if b.ISA == AVX512 {
 		return b.broadcast(m)
 	}
-	return m
 }
 
 func (b *builder) negInf() vec {
