@@ -47,6 +47,7 @@ const (
 	opPlaneScale              // scaleRows for planes
 	opTranspose               // rows to planes
 	opTransposeBack           // and back
+	opTileScale               // opPlaneScale and opTransposeBack
 	opWiden                   // planes of elements to planes of F
 	opNarrow                  // and back
 	opLabels                  // copyLabels

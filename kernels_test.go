@@ -115,7 +115,9 @@ func specialInEveryPlace[T Element](t *testing.T) {
 
 // TestFinishKernels compares the kernels that finish rows with plain Go, for numbers of every magnitude.
 func TestFinishKernels(t *testing.T) {
-	t.Run("float32", func(t *testing.T) { finishKernelsOf[float32](t, opFinish, opFinishGrad, opFinishSingle, opFinishSingleGrad) })
+	t.Run("float32", func(t *testing.T) {
+		finishKernelsOf[float32](t, opFinish, opFinishGrad, opFinishSingle, opFinishSingleGrad)
+	})
 	t.Run("float64", func(t *testing.T) { finishKernelsOf[float64](t, opFinish, opFinishGrad) })
 }
 

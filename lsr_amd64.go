@@ -26,6 +26,9 @@ func sumExpDenseFloat32AVX2(a *args)
 func scaleDenseFloat32AVX2(a *args)
 
 //go:noescape
+func tileScaleFloat32AVX2(a *args)
+
+//go:noescape
 func transposeFloat32AVX2(a *args)
 
 //go:noescape
@@ -216,6 +219,9 @@ func sumExpDenseFloat32AVX512(a *args)
 
 //go:noescape
 func scaleDenseFloat32AVX512(a *args)
+
+//go:noescape
+func tileScaleFloat32AVX512(a *args)
 
 //go:noescape
 func transposeFloat32AVX512(a *args)

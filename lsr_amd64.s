@@ -1330,6 +1330,169 @@ done3:
 	VZEROUPPER
 	RET
 
+// func tileScaleFloat32AVX2(a *byte)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·tileScaleFloat32AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// tileScaleFloat32AVX2 turns exponentials in planes into gradients in rows: e·f − smooth, but gy for the target's class.
+	MOVQ 136(AX), CX
+	LEAQ (CX)(CX*2), DX
+	MOVQ 208(AX), DI
+	MOVQ 80(AX), R9
+	XORQ R8, R8
+	SUBQ $0x08, R9
+
+group1:
+	MOVQ         88(AX), BX
+	ADDQ         R8, BX
+	VMOVUPS      9080(AX)(BX*4), Y0
+	VMOVUPS      7992(AX)(BX*4), Y1
+	VMOVUPS      10168(AX)(BX*4), Y2
+	MOVQ         48(AX), BX
+	VMOVDQU      (BX)(R8*4), Y3
+	MOVQ         CX, BX
+	IMULQ        R8, BX
+	ADDQ         16(AX), BX
+	LEAQ         (BX)(CX*4), SI
+	MOVQ         200(AX), R10
+	LEAQ         (R10)(R8*4), R10
+	MOVQ         96(AX), R11
+	LEAQ         1536(BX), R12
+	CMPQ         R11, $0x04
+	JGE          classes3
+	LEAQ         constants<>+32(SB), R13
+	ADDQ         $0x80, R13
+	MOVQ         R11, R14
+	SHLQ         $0x02, R14
+	SUBQ         R14, R13
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	ADDQ         $+128, R12
+	MOVQ         96(AX), R12
+	SUBQ         R11, R12
+	VMOVD        R12, X4
+	VPBROADCASTD X4, Y4
+	LEAQ         (R10)(DI*2), R11
+	VMOVUPS      (R10), Y5
+	VMOVUPS      (R10)(DI*1), Y6
+	VMOVUPS      (R11), Y7
+	VMOVUPS      (R11)(DI*1), Y8
+	VFMSUB213PS  Y1, Y0, Y5
+	VPCMPEQD     Y3, Y4, Y9
+	VBLENDVPS    Y9, Y2, Y5, Y5
+	VPADDD       constants<>+544(SB), Y4, Y4
+	VFMSUB213PS  Y1, Y0, Y6
+	VPCMPEQD     Y3, Y4, Y9
+	VBLENDVPS    Y9, Y2, Y6, Y6
+	VPADDD       constants<>+544(SB), Y4, Y4
+	VFMSUB213PS  Y1, Y0, Y7
+	VPCMPEQD     Y3, Y4, Y9
+	VBLENDVPS    Y9, Y2, Y7, Y7
+	VPADDD       constants<>+544(SB), Y4, Y4
+	VFMSUB213PS  Y1, Y0, Y8
+	VPCMPEQD     Y3, Y4, Y0
+	VBLENDVPS    Y0, Y2, Y8, Y8
+	VUNPCKLPS    Y6, Y5, Y0
+	VUNPCKHPS    Y6, Y5, Y1
+	VUNPCKLPS    Y8, Y7, Y2
+	VUNPCKHPS    Y8, Y7, Y4
+	VUNPCKLPD    Y2, Y0, Y3
+	VUNPCKHPD    Y2, Y0, Y0
+	VUNPCKLPD    Y4, Y1, Y2
+	VUNPCKHPD    Y4, Y1, Y1
+	VMOVUPS      (R13), X4
+	VMASKMOVPS   X3, X4, (BX)
+	VEXTRACTF128 $0x01, Y3, X3
+	VMASKMOVPS   X3, X4, (SI)
+	VMOVUPS      (R13), X3
+	VMASKMOVPS   X0, X3, (BX)(CX*1)
+	VEXTRACTF128 $0x01, Y0, X0
+	VMASKMOVPS   X0, X3, (SI)(CX*1)
+	VMOVUPS      (R13), X0
+	VMASKMOVPS   X2, X0, (BX)(CX*2)
+	VEXTRACTF128 $0x01, Y2, X2
+	VMASKMOVPS   X2, X0, (SI)(CX*2)
+	VMOVUPS      (R13), X0
+	VMASKMOVPS   X1, X0, (BX)(DX*1)
+	VEXTRACTF128 $0x01, Y1, X1
+	VMASKMOVPS   X1, X0, (SI)(DX*1)
+	JMP          next5
+
+classes3:
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	ADDQ         $+128, R12
+	MOVQ         96(AX), R13
+	SUBQ         R11, R13
+	VMOVD        R13, X4
+	VPBROADCASTD X4, Y4
+	LEAQ         (R10)(DI*2), R13
+	VMOVUPS      (R10), Y5
+	VMOVUPS      (R10)(DI*1), Y6
+	VMOVUPS      (R13), Y7
+	VMOVUPS      (R13)(DI*1), Y8
+	VFMSUB213PS  Y1, Y0, Y5
+	VPCMPEQD     Y3, Y4, Y9
+	VBLENDVPS    Y9, Y2, Y5, Y5
+	VPADDD       constants<>+544(SB), Y4, Y4
+	VFMSUB213PS  Y1, Y0, Y6
+	VPCMPEQD     Y3, Y4, Y9
+	VBLENDVPS    Y9, Y2, Y6, Y6
+	VPADDD       constants<>+544(SB), Y4, Y4
+	VFMSUB213PS  Y1, Y0, Y7
+	VPCMPEQD     Y3, Y4, Y9
+	VBLENDVPS    Y9, Y2, Y7, Y7
+	VPADDD       constants<>+544(SB), Y4, Y4
+	VFMSUB213PS  Y1, Y0, Y8
+	VPCMPEQD     Y3, Y4, Y4
+	VBLENDVPS    Y4, Y2, Y8, Y8
+	VUNPCKLPS    Y6, Y5, Y4
+	VUNPCKHPS    Y6, Y5, Y5
+	VUNPCKLPS    Y8, Y7, Y6
+	VUNPCKHPS    Y8, Y7, Y8
+	VUNPCKLPD    Y6, Y4, Y7
+	VUNPCKHPD    Y6, Y4, Y4
+	VUNPCKLPD    Y8, Y5, Y6
+	VUNPCKHPD    Y8, Y5, Y5
+	VMOVUPS      X7, (BX)
+	VEXTRACTF128 $0x01, Y7, (SI)
+	VMOVUPS      X4, (BX)(CX*1)
+	VEXTRACTF128 $0x01, Y4, (SI)(CX*1)
+	VMOVUPS      X6, (BX)(CX*2)
+	VEXTRACTF128 $0x01, Y6, (SI)(CX*2)
+	VMOVUPS      X5, (BX)(DX*1)
+	VEXTRACTF128 $0x01, Y5, (SI)(DX*1)
+	SUBQ         $0x04, R11
+	JE           next5
+	CMPQ         R11, $0x04
+	JL           overlap4
+	ADDQ         $0x10, BX
+	ADDQ         $0x10, SI
+	LEAQ         (R10)(DI*4), R10
+	JMP          classes3
+
+overlap4:
+	LEAQ  (BX)(R11*4), BX
+	LEAQ  (SI)(R11*4), SI
+	MOVQ  DI, R13
+	IMULQ R11, R13
+	ADDQ  R13, R10
+	MOVQ  $+4, R11
+	JMP   classes3
+
+next5:
+	CMPQ    R8, R9
+	JGE     done2
+	ADDQ    $0x08, R8
+	CMPQ    R8, R9
+	CMOVQGT R9, R8
+	JMP     group1
+
+done2:
+	VZEROUPPER
+	RET
+
 // func transposeFloat32AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, MMX+
 TEXT ·transposeFloat32AVX2(SB), NOSPLIT, $0-8
@@ -1804,7 +1967,7 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -1824,7 +1987,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	VXORPS       constants<>+0(SB), Y3, Y4
 	VMOVUPS      Y4, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
@@ -1864,7 +2027,7 @@ classes4:
 
 fetched6:
 	VMOVUPS      (R11), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VPCMPEQD     constants<>+608(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -1874,7 +2037,7 @@ fetched6:
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
 	VMOVUPS      576(R11), Y10
 	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPCMPEQD     constants<>+608(SB), Y4, Y11
+	VPCMPEQD     constants<>+544(SB), Y4, Y11
 	VPSLLD       $0x14, Y9, Y9
 	VBLENDVPS    Y11, Y10, Y5, Y5
 	VPADDD       Y8, Y9, Y9
@@ -1980,7 +2143,7 @@ classes7:
 
 fetched9:
 	VMOVUPS      (R11), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VPCMPEQD     constants<>+608(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -2005,7 +2168,7 @@ fetched9:
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
 	ADDQ         $+576, R11
-	VPSUBD       constants<>+608(SB), Y4, Y4
+	VPSUBD       constants<>+544(SB), Y4, Y4
 	TESTQ        $+15, R12
 	JNE          classes7
 	SUBQ         $+512, R9
@@ -2166,7 +2329,7 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -2186,7 +2349,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	VXORPS       constants<>+0(SB), Y3, Y4
 	VMOVUPS      Y4, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
@@ -2217,7 +2380,7 @@ classes4:
 
 fetched6:
 	VMOVUPS      (R11), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VPCMPEQD     constants<>+608(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	MOVQ         32(AX), R13
@@ -2248,7 +2411,7 @@ fetched6:
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
 	ADDQ         $+576, R11
-	VPSUBD       constants<>+608(SB), Y4, Y4
+	VPSUBD       constants<>+544(SB), Y4, Y4
 	TESTQ        $+15, R12
 	JNE          classes4
 	SUBQ         $+512, R9
@@ -2416,7 +2579,7 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -2436,7 +2599,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	VXORPS       constants<>+0(SB), Y3, Y4
 	VMOVUPS      Y4, 376(AX)(BX*4)
 	MOVQ         56(AX), R9
@@ -4650,7 +4813,7 @@ classes4:
 
 fetched6:
 	VMOVUPD      (R11), Y6
-	VPCMPEQQ     constants<>+576(SB), Y4, Y7
+	VPCMPEQQ     constants<>+608(SB), Y4, Y7
 	VBLENDVPD    Y7, Y6, Y5, Y5
 	VSUBPD       Y3, Y6, Y6
 	VMAXPD       Y6, Y0, Y8
@@ -4801,7 +4964,7 @@ classes7:
 
 fetched9:
 	VMOVUPD      (R11), Y6
-	VPCMPEQQ     constants<>+576(SB), Y4, Y7
+	VPCMPEQQ     constants<>+608(SB), Y4, Y7
 	VBLENDVPD    Y7, Y6, Y5, Y5
 	VSUBPD       Y3, Y6, Y6
 	VMAXPD       Y6, Y0, Y8
@@ -5010,7 +5173,7 @@ classes4:
 
 fetched6:
 	VMOVUPD      (R11), Y6
-	VPCMPEQQ     constants<>+576(SB), Y4, Y7
+	VPCMPEQQ     constants<>+608(SB), Y4, Y7
 	VBLENDVPD    Y7, Y6, Y5, Y5
 	VSUBPD       Y3, Y6, Y6
 	MOVQ         32(AX), R13
@@ -8019,7 +8182,7 @@ loop5:
 	VFMSUB213PS  Y1, Y0, Y3
 	PREFETCHT0   1536(DX)(R9*2)
 	VPSRLD       $0x10, Y3, Y4
-	VPAND        constants<>+608(SB), Y4, Y4
+	VPAND        constants<>+544(SB), Y4, Y4
 	VPADDD       constants<>+1888(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
@@ -8029,7 +8192,7 @@ loop5:
 	VMOVUPS      32(CX)(R9*4), Y3
 	VFMSUB213PS  Y1, Y0, Y3
 	VPSRLD       $0x10, Y3, Y4
-	VPAND        constants<>+608(SB), Y4, Y4
+	VPAND        constants<>+544(SB), Y4, Y4
 	VPADDD       constants<>+1888(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
@@ -8049,7 +8212,7 @@ loop7:
 	VFMSUB213PS  Y1, Y0, Y3
 	PREFETCHT0   1536(DX)(R9*2)
 	VPSRLD       $0x10, Y3, Y4
-	VPAND        constants<>+608(SB), Y4, Y4
+	VPAND        constants<>+544(SB), Y4, Y4
 	VPADDD       constants<>+1888(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
@@ -8064,7 +8227,7 @@ end6:
 	VFMSUB213PS  Y1, Y0, Y2
 	PREFETCHT0   1536(DX)(BX*2)
 	VPSRLD       $0x10, Y2, Y0
-	VPAND        constants<>+608(SB), Y0, Y0
+	VPAND        constants<>+544(SB), Y0, Y0
 	VPADDD       constants<>+1888(SB), Y2, Y2
 	VPADDD       Y0, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
@@ -8481,7 +8644,7 @@ loop5:
 	VFNMADD231PS Y4, Y1, Y3
 	PREFETCHT0   1536(DX)(R12*2)
 	VPSRLD       $0x10, Y3, Y4
-	VPAND        constants<>+608(SB), Y4, Y4
+	VPAND        constants<>+544(SB), Y4, Y4
 	VPADDD       constants<>+1888(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
@@ -8496,7 +8659,7 @@ loop5:
 	VFMADD213PS  32(SI)(R12*4), Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
 	VPSRLD       $0x10, Y3, Y4
-	VPAND        constants<>+608(SB), Y4, Y4
+	VPAND        constants<>+544(SB), Y4, Y4
 	VPADDD       constants<>+1888(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
@@ -8521,7 +8684,7 @@ loop7:
 	VFNMADD231PS Y4, Y1, Y3
 	PREFETCHT0   1536(DX)(R12*2)
 	VPSRLD       $0x10, Y3, Y4
-	VPAND        constants<>+608(SB), Y4, Y4
+	VPAND        constants<>+544(SB), Y4, Y4
 	VPADDD       constants<>+1888(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
@@ -8541,7 +8704,7 @@ end6:
 	VFNMADD231PS Y0, Y1, Y2
 	PREFETCHT0   1536(DX)(R8*2)
 	VPSRLD       $0x10, Y2, Y0
-	VPAND        constants<>+608(SB), Y0, Y0
+	VPAND        constants<>+544(SB), Y0, Y0
 	VPADDD       constants<>+1888(SB), Y2, Y2
 	VPADDD       Y0, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
@@ -8826,7 +8989,7 @@ group1:
 	VUNPCKLPD    Y3, Y0, Y4
 	VUNPCKHPD    Y3, Y0, Y0
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+608(SB), Y3, Y3
+	VPAND        constants<>+544(SB), Y3, Y3
 	VPADDD       constants<>+1888(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
@@ -8860,7 +9023,7 @@ halves8:
 
 stored9:
 	VPSRLD       $0x10, Y1, Y2
-	VPAND        constants<>+608(SB), Y2, Y2
+	VPAND        constants<>+544(SB), Y2, Y2
 	VPADDD       constants<>+1888(SB), Y1, Y1
 	VPADDD       Y2, Y1, Y1
 	VPSRLD       $0x10, Y1, Y1
@@ -8894,7 +9057,7 @@ halves12:
 
 stored13:
 	VPSRLD       $0x10, Y4, Y1
-	VPAND        constants<>+608(SB), Y1, Y1
+	VPAND        constants<>+544(SB), Y1, Y1
 	VPADDD       constants<>+1888(SB), Y4, Y4
 	VPADDD       Y1, Y4, Y4
 	VPSRLD       $0x10, Y4, Y4
@@ -8928,7 +9091,7 @@ halves16:
 
 stored17:
 	VPSRLD       $0x10, Y0, Y1
-	VPAND        constants<>+608(SB), Y1, Y1
+	VPAND        constants<>+544(SB), Y1, Y1
 	VPADDD       constants<>+1888(SB), Y0, Y0
 	VPADDD       Y1, Y0, Y0
 	VPSRLD       $0x10, Y0, Y0
@@ -8980,7 +9143,7 @@ classes3:
 	VUNPCKLPD    Y3, Y0, Y4
 	VUNPCKHPD    Y3, Y0, Y0
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+608(SB), Y3, Y3
+	VPAND        constants<>+544(SB), Y3, Y3
 	VPADDD       constants<>+1888(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
@@ -8989,7 +9152,7 @@ classes3:
 	VMOVQ        X3, (BX)
 	VPEXTRQ      $0x01, X3, (SI)
 	VPSRLD       $0x10, Y1, Y2
-	VPAND        constants<>+608(SB), Y2, Y2
+	VPAND        constants<>+544(SB), Y2, Y2
 	VPADDD       constants<>+1888(SB), Y1, Y1
 	VPADDD       Y2, Y1, Y1
 	VPSRLD       $0x10, Y1, Y1
@@ -8998,7 +9161,7 @@ classes3:
 	VMOVQ        X2, (BX)(CX*1)
 	VPEXTRQ      $0x01, X2, (SI)(CX*1)
 	VPSRLD       $0x10, Y4, Y1
-	VPAND        constants<>+608(SB), Y1, Y1
+	VPAND        constants<>+544(SB), Y1, Y1
 	VPADDD       constants<>+1888(SB), Y4, Y4
 	VPADDD       Y1, Y4, Y4
 	VPSRLD       $0x10, Y4, Y4
@@ -9007,7 +9170,7 @@ classes3:
 	VMOVQ        X1, (BX)(CX*2)
 	VPEXTRQ      $0x01, X1, (SI)(CX*2)
 	VPSRLD       $0x10, Y0, Y1
-	VPAND        constants<>+608(SB), Y1, Y1
+	VPAND        constants<>+544(SB), Y1, Y1
 	VPADDD       constants<>+1888(SB), Y0, Y0
 	VPADDD       Y1, Y0, Y0
 	VPSRLD       $0x10, Y0, Y0
@@ -9096,7 +9259,7 @@ class1:
 loop3:
 	VMOVUPS      (DX)(SI*4), Y0
 	VPSRLD       $0x10, Y0, Y1
-	VPAND        constants<>+608(SB), Y1, Y1
+	VPAND        constants<>+544(SB), Y1, Y1
 	VPADDD       constants<>+1888(SB), Y0, Y0
 	VPADDD       Y1, Y0, Y0
 	VPSRLD       $0x10, Y0, Y0
@@ -9130,12 +9293,12 @@ loop1:
 	VADDPS       constants<>+1920(SB), Y0, Y1
 	VPSUBD       constants<>+1920(SB), Y1, Y1
 	VMOVUPS      1496(AX)(CX*4), Y4
-	VPAND        constants<>+544(SB), Y1, Y2
+	VPAND        constants<>+576(SB), Y1, Y2
 	VADDPS       constants<>+1920(SB), Y4, Y5
 	VBROADCASTSS constants<>+1920(SB), Y3
 	VPSUBD       constants<>+1920(SB), Y5, Y5
 	VPSUBD       Y2, Y3, Y2
-	VPAND        constants<>+544(SB), Y5, Y3
+	VPAND        constants<>+576(SB), Y5, Y3
 	VPSRLD       $0x17, Y1, Y1
 	VBROADCASTSS constants<>+1920(SB), Y6
 	VMOVUPS      Y1, 12344(AX)(CX*4)
@@ -9235,12 +9398,12 @@ loop1:
 	VADDPS       constants<>+1920(SB), Y0, Y1
 	VPSUBD       constants<>+1920(SB), Y1, Y1
 	VMOVUPS      1496(AX)(CX*4), Y4
-	VPAND        constants<>+544(SB), Y1, Y2
+	VPAND        constants<>+576(SB), Y1, Y2
 	VADDPS       constants<>+1920(SB), Y4, Y5
 	VBROADCASTSS constants<>+1920(SB), Y3
 	VPSUBD       constants<>+1920(SB), Y5, Y5
 	VPSUBD       Y2, Y3, Y2
-	VPAND        constants<>+544(SB), Y5, Y3
+	VPAND        constants<>+576(SB), Y5, Y3
 	VPSRLD       $0x17, Y1, Y1
 	VBROADCASTSS constants<>+1920(SB), Y6
 	VMOVUPS      Y1, 12344(AX)(CX*4)
@@ -9888,9 +10051,9 @@ row1:
 	XORQ         R8, R8
 
 block4:
-	VBROADCASTSS constants<>+576(SB), Z9
-	VBROADCASTSS constants<>+576(SB), Z10
-	VBROADCASTSS constants<>+576(SB), Z11
+	VBROADCASTSS constants<>+608(SB), Z9
+	VBROADCASTSS constants<>+608(SB), Z10
+	VBROADCASTSS constants<>+608(SB), Z11
 	LEAQ         512(R8), R9
 	CMPQ         R9, 96(AX)
 	CMOVQGT      96(AX), R9
@@ -10174,9 +10337,9 @@ row1:
 	XORQ         R9, R9
 
 block4:
-	VBROADCASTSS constants<>+576(SB), Z9
-	VBROADCASTSS constants<>+576(SB), Z10
-	VBROADCASTSS constants<>+576(SB), Z11
+	VBROADCASTSS constants<>+608(SB), Z9
+	VBROADCASTSS constants<>+608(SB), Z10
+	VBROADCASTSS constants<>+608(SB), Z11
 	LEAQ         512(R9), R10
 	CMPQ         R10, 96(AX)
 	CMOVQGT      96(AX), R10
@@ -10549,10 +10712,10 @@ row1:
 	XORQ         R13, R13
 
 block4:
-	VBROADCASTSS constants<>+576(SB), Z9
-	VBROADCASTSS constants<>+576(SB), Z10
-	VBROADCASTSS constants<>+576(SB), Z11
-	VBROADCASTSS constants<>+576(SB), Z12
+	VBROADCASTSS constants<>+608(SB), Z9
+	VBROADCASTSS constants<>+608(SB), Z10
+	VBROADCASTSS constants<>+608(SB), Z11
+	VBROADCASTSS constants<>+608(SB), Z12
 	LEAQ         512(R13), R14
 	CMPQ         R14, 96(AX)
 	CMOVQGT      96(AX), R14
@@ -10571,7 +10734,7 @@ loop6:
 	VADDPS        Z14, Z12, Z12
 	VMULPS        Z13, Z14, Z15
 	VMAXPS        64(BX)(R13*4), Z8, Z8
-	VBROADCASTSS  constants<>+576(SB), Z16
+	VBROADCASTSS  constants<>+608(SB), Z16
 	PREFETCHT0    20544(DX)(R13*4)
 	VCMPPS        $0x04, Z16, Z14, K1
 	VADDPS        64(DX)(R13*4), Z7, Z14
@@ -10586,7 +10749,7 @@ loop6:
 	VCMPPS        $0x15, Z0, Z13, K1
 	VMULPS        Z14, Z16, Z18
 	VSUBPS        Z1, Z17, Z15
-	VBROADCASTSS  constants<>+576(SB), Z19
+	VBROADCASTSS  constants<>+608(SB), Z19
 	VFNMADD132PS  Z3, Z13, Z15
 	VCMPPS        $0x04, Z19, Z16, K2
 	VPERMPS       Z6, Z17, Z13
@@ -10643,7 +10806,7 @@ loop8:
 	VFMADD213PS   Z16, Z15, Z14
 	VADDPS        Z14, Z12, Z12
 	VMULPS        Z13, Z14, Z15
-	VBROADCASTSS  constants<>+576(SB), Z16
+	VBROADCASTSS  constants<>+608(SB), Z16
 	VCMPPS        $0x04, Z16, Z14, K2
 	VMOVAPS.Z     Z15, K2, Z15
 	VADDPS        Z15, Z11, Z11
@@ -10803,6 +10966,197 @@ skip2:
 	JMP  row1
 
 done3:
+	VZEROUPPER
+	RET
+
+// func tileScaleFloat32AVX512(a *byte)
+// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
+TEXT ·tileScaleFloat32AVX512(SB), NOSPLIT, $8-8
+	MOVQ a+0(FP), AX
+
+	// tileScaleFloat32AVX512 turns exponentials in planes into gradients in rows: e·f − smooth, but gy for the target's class.
+	MOVQ 136(AX), DX
+	LEAQ (DX)(DX*2), BX
+	MOVQ 208(AX), R10
+	MOVQ 80(AX), R12
+	XORQ R11, R11
+	SUBQ $0x10, R12
+
+group1:
+	MOVQ          88(AX), CX
+	ADDQ          R11, CX
+	VMOVUPS       9080(AX)(CX*4), Z0
+	VMOVUPS       7992(AX)(CX*4), Z1
+	VMOVUPS       10168(AX)(CX*4), Z2
+	MOVQ          48(AX), CX
+	VMOVDQU32     (CX)(R11*4), Z3
+	MOVQ          DX, SI
+	IMULQ         R11, SI
+	ADDQ          16(AX), SI
+	LEAQ          (SI)(DX*4), DI
+	LEAQ          (DI)(DX*4), R8
+	LEAQ          (R8)(DX*4), R9
+	MOVQ          200(AX), R13
+	LEAQ          (R13)(R11*4), R13
+	MOVQ          96(AX), R14
+	LEAQ          1536(SI), R15
+	CMPQ          R14, $0x04
+	JGE           classes3
+	MOVQ          R14, CX
+	MOVL          $0x00000001, BP
+	SHLQ          CL, BP
+	DECQ          BP
+	KMOVW         BP, K1
+	PREFETCHT0    (R15)
+	PREFETCHT0    64(R15)
+	PREFETCHT0    128(R15)
+	PREFETCHT0    192(R15)
+	ADDQ          $+256, R15
+	MOVQ          96(AX), CX
+	SUBQ          R14, CX
+	VPBROADCASTD  CX, Z4
+	LEAQ          (R13)(R10*2), CX
+	VMOVUPS       (R13), Z5
+	VMOVUPS       (R13)(R10*1), Z6
+	VMOVUPS       (CX), Z7
+	VMOVUPS       (CX)(R10*1), Z8
+	VFMSUB213PS   Z1, Z0, Z5
+	VPCMPEQD      Z3, Z4, K2
+	VMOVAPS       Z2, K2, Z5
+	VPADDD.BCST   constants<>+544(SB), Z4, Z4
+	VFMSUB213PS   Z1, Z0, Z6
+	VPCMPEQD      Z3, Z4, K2
+	VMOVAPS       Z2, K2, Z6
+	VPADDD.BCST   constants<>+544(SB), Z4, Z4
+	VFMSUB213PS   Z1, Z0, Z7
+	VPCMPEQD      Z3, Z4, K2
+	VMOVAPS       Z2, K2, Z7
+	VPADDD.BCST   constants<>+544(SB), Z4, Z4
+	VFMSUB213PS   Z1, Z0, Z8
+	VPCMPEQD      Z3, Z4, K2
+	VMOVAPS       Z2, K2, Z8
+	VUNPCKLPS     Z6, Z5, Z0
+	VUNPCKHPS     Z6, Z5, Z1
+	VUNPCKLPS     Z8, Z7, Z2
+	VUNPCKHPS     Z8, Z7, Z4
+	VUNPCKLPD     Z2, Z0, Z3
+	VUNPCKHPD     Z2, Z0, Z0
+	VUNPCKLPD     Z4, Z1, Z2
+	VUNPCKHPD     Z4, Z1, Z1
+	VMOVUPS       X3, K1, (SI)
+	VEXTRACTF32X4 $0x01, Z3, X4
+	VMOVUPS       X4, K1, (DI)
+	VEXTRACTF32X4 $0x02, Z3, X4
+	VMOVUPS       X4, K1, (R8)
+	VEXTRACTF32X4 $0x03, Z3, X3
+	VMOVUPS       X3, K1, (R9)
+	VMOVUPS       X0, K1, (SI)(DX*1)
+	VEXTRACTF32X4 $0x01, Z0, X3
+	VMOVUPS       X3, K1, (DI)(DX*1)
+	VEXTRACTF32X4 $0x02, Z0, X3
+	VMOVUPS       X3, K1, (R8)(DX*1)
+	VEXTRACTF32X4 $0x03, Z0, X0
+	VMOVUPS       X0, K1, (R9)(DX*1)
+	VMOVUPS       X2, K1, (SI)(DX*2)
+	VEXTRACTF32X4 $0x01, Z2, X0
+	VMOVUPS       X0, K1, (DI)(DX*2)
+	VEXTRACTF32X4 $0x02, Z2, X0
+	VMOVUPS       X0, K1, (R8)(DX*2)
+	VEXTRACTF32X4 $0x03, Z2, X0
+	VMOVUPS       X0, K1, (R9)(DX*2)
+	VMOVUPS       X1, K1, (SI)(BX*1)
+	VEXTRACTF32X4 $0x01, Z1, X0
+	VMOVUPS       X0, K1, (DI)(BX*1)
+	VEXTRACTF32X4 $0x02, Z1, X0
+	VMOVUPS       X0, K1, (R8)(BX*1)
+	VEXTRACTF32X4 $0x03, Z1, X0
+	VMOVUPS       X0, K1, (R9)(BX*1)
+	JMP           next5
+
+classes3:
+	PREFETCHT0    (R15)
+	PREFETCHT0    64(R15)
+	PREFETCHT0    128(R15)
+	PREFETCHT0    192(R15)
+	ADDQ          $+256, R15
+	MOVQ          96(AX), CX
+	SUBQ          R14, CX
+	VPBROADCASTD  CX, Z4
+	LEAQ          (R13)(R10*2), CX
+	VMOVUPS       (R13), Z5
+	VMOVUPS       (R13)(R10*1), Z6
+	VMOVUPS       (CX), Z7
+	VMOVUPS       (CX)(R10*1), Z8
+	VFMSUB213PS   Z1, Z0, Z5
+	VPCMPEQD      Z3, Z4, K1
+	VMOVAPS       Z2, K1, Z5
+	VPADDD.BCST   constants<>+544(SB), Z4, Z4
+	VFMSUB213PS   Z1, Z0, Z6
+	VPCMPEQD      Z3, Z4, K1
+	VMOVAPS       Z2, K1, Z6
+	VPADDD.BCST   constants<>+544(SB), Z4, Z4
+	VFMSUB213PS   Z1, Z0, Z7
+	VPCMPEQD      Z3, Z4, K1
+	VMOVAPS       Z2, K1, Z7
+	VPADDD.BCST   constants<>+544(SB), Z4, Z4
+	VFMSUB213PS   Z1, Z0, Z8
+	VPCMPEQD      Z3, Z4, K1
+	VMOVAPS       Z2, K1, Z8
+	VUNPCKLPS     Z6, Z5, Z4
+	VUNPCKHPS     Z6, Z5, Z5
+	VUNPCKLPS     Z8, Z7, Z6
+	VUNPCKHPS     Z8, Z7, Z8
+	VUNPCKLPD     Z6, Z4, Z7
+	VUNPCKHPD     Z6, Z4, Z4
+	VUNPCKLPD     Z8, Z5, Z6
+	VUNPCKHPD     Z8, Z5, Z5
+	VMOVUPS       X7, (SI)
+	VEXTRACTF32X4 $0x01, Z7, (DI)
+	VEXTRACTF32X4 $0x02, Z7, (R8)
+	VEXTRACTF32X4 $0x03, Z7, (R9)
+	VMOVUPS       X4, (SI)(DX*1)
+	VEXTRACTF32X4 $0x01, Z4, (DI)(DX*1)
+	VEXTRACTF32X4 $0x02, Z4, (R8)(DX*1)
+	VEXTRACTF32X4 $0x03, Z4, (R9)(DX*1)
+	VMOVUPS       X6, (SI)(DX*2)
+	VEXTRACTF32X4 $0x01, Z6, (DI)(DX*2)
+	VEXTRACTF32X4 $0x02, Z6, (R8)(DX*2)
+	VEXTRACTF32X4 $0x03, Z6, (R9)(DX*2)
+	VMOVUPS       X5, (SI)(BX*1)
+	VEXTRACTF32X4 $0x01, Z5, (DI)(BX*1)
+	VEXTRACTF32X4 $0x02, Z5, (R8)(BX*1)
+	VEXTRACTF32X4 $0x03, Z5, (R9)(BX*1)
+	SUBQ          $0x04, R14
+	JE            next5
+	CMPQ          R14, $0x04
+	JL            overlap4
+	ADDQ          $0x10, SI
+	ADDQ          $0x10, DI
+	ADDQ          $0x10, R8
+	ADDQ          $0x10, R9
+	LEAQ          (R13)(R10*4), R13
+	JMP           classes3
+
+overlap4:
+	LEAQ  (SI)(R14*4), SI
+	LEAQ  (DI)(R14*4), DI
+	LEAQ  (R8)(R14*4), R8
+	LEAQ  (R9)(R14*4), R9
+	MOVQ  R10, CX
+	IMULQ R14, CX
+	ADDQ  CX, R13
+	MOVQ  $+4, R14
+	JMP   classes3
+
+next5:
+	CMPQ    R11, R12
+	JGE     done2
+	ADDQ    $0x10, R11
+	CMPQ    R11, R12
+	CMOVQGT R12, R11
+	JMP     group1
+
+done2:
 	VZEROUPPER
 	RET
 
@@ -11007,10 +11361,10 @@ TEXT ·foldFloat32AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD 256(AX), Z0
 
 rows1:
-	VBROADCASTSS constants<>+576(SB), Z2
-	VBROADCASTSS constants<>+576(SB), Z3
-	VBROADCASTSS constants<>+576(SB), Z4
-	VBROADCASTSS constants<>+576(SB), Z5
+	VBROADCASTSS constants<>+608(SB), Z2
+	VBROADCASTSS constants<>+608(SB), Z3
+	VBROADCASTSS constants<>+608(SB), Z4
+	VBROADCASTSS constants<>+608(SB), Z5
 	LEAQ         (CX)(BX*4), R8
 	LEAQ         (R8)(BX*4), R9
 	LEAQ         (R9)(BX*4), R10
@@ -11143,7 +11497,7 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Z7
+	VBROADCASTSS constants<>+576(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -11163,13 +11517,13 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VMOVUPS      Z7, Z8
-	VBROADCASTSS constants<>+544(SB), Z7
+	VBROADCASTSS constants<>+576(SB), Z7
 	VXORPS.BCST  constants<>+0(SB), Z8, Z9
 	VMOVUPS      Z9, 376(AX)(BX*4)
 	VMOVDQU32    (DX), Z9
-	VBROADCASTSS constants<>+576(SB), Z10
+	VBROADCASTSS constants<>+608(SB), Z10
 	MOVQ         56(AX), R9
-	VBROADCASTSS constants<>+576(SB), Z11
+	VBROADCASTSS constants<>+608(SB), Z11
 	MOVQ         $+3008, R10
 
 clear3:
@@ -11203,13 +11557,13 @@ classes4:
 
 fetched6:
 	VMOVUPS       (R11), Z11
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
 	VMOVUPS       576(R11), Z15
 	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVAPS       Z15, K2, Z10
 	VSUBPS        Z1, Z13, Z12
@@ -11319,7 +11673,7 @@ classes7:
 
 fetched9:
 	VMOVUPS       (R11), Z11
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
@@ -11344,7 +11698,7 @@ fetched9:
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
 	ADDQ          $+576, R11
-	VPSUBD.BCST   constants<>+608(SB), Z9, Z9
+	VPSUBD.BCST   constants<>+544(SB), Z9, Z9
 	TESTQ         $+15, R12
 	JNE           classes7
 	SUBQ          $+1024, R9
@@ -11499,7 +11853,7 @@ TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Z7
+	VBROADCASTSS constants<>+576(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -11519,13 +11873,13 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VMOVUPS      Z7, Z8
-	VBROADCASTSS constants<>+544(SB), Z7
+	VBROADCASTSS constants<>+576(SB), Z7
 	VXORPS.BCST  constants<>+0(SB), Z8, Z9
 	VMOVUPS      Z9, 376(AX)(BX*4)
 	VMOVDQU32    (DX), Z9
-	VBROADCASTSS constants<>+576(SB), Z10
+	VBROADCASTSS constants<>+608(SB), Z10
 	MOVQ         56(AX), R9
-	VBROADCASTSS constants<>+576(SB), Z11
+	VBROADCASTSS constants<>+608(SB), Z11
 	MOVQ         $+3008, R10
 
 clear3:
@@ -11550,13 +11904,13 @@ classes4:
 
 fetched6:
 	VMOVUPS       (R11), Z11
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	MOVQ          32(AX), R13
 	VBROADCASTSS  (R13)(R12*4), Z12
 	VMULPS        Z11, Z12, Z13
-	VBROADCASTSS  constants<>+576(SB), Z14
+	VBROADCASTSS  constants<>+608(SB), Z14
 	VCMPPS        $0x04, Z14, Z12, K1
 	VMOVAPS.Z     Z13, K1, Z13
 	VMOVUPS       Z11, Z14
@@ -11581,7 +11935,7 @@ fetched6:
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
 	ADDQ          $+576, R11
-	VPSUBD.BCST   constants<>+608(SB), Z9, Z9
+	VPSUBD.BCST   constants<>+544(SB), Z9, Z9
 	TESTQ         $+15, R12
 	JNE           classes4
 	SUBQ          $+1024, R9
@@ -11740,7 +12094,7 @@ TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+544(SB), Z7
+	VBROADCASTSS constants<>+576(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -11760,11 +12114,11 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VMOVUPS      Z7, Z8
-	VBROADCASTSS constants<>+544(SB), Z7
+	VBROADCASTSS constants<>+576(SB), Z7
 	VXORPS.BCST  constants<>+0(SB), Z8, Z9
 	VMOVUPS      Z9, 376(AX)(BX*4)
 	MOVQ         56(AX), R9
-	VBROADCASTSS constants<>+576(SB), Z9
+	VBROADCASTSS constants<>+608(SB), Z9
 	MOVQ         $+4032, R10
 
 clear3:
@@ -11797,7 +12151,7 @@ fetched6:
 	VBROADCASTSS  (R13)(R12*4), Z12
 	VFMADD213PS   Z12, Z11, Z10
 	VMULPS        Z9, Z10, Z11
-	VBROADCASTSS  constants<>+576(SB), Z12
+	VBROADCASTSS  constants<>+608(SB), Z12
 	VCMPPS        $0x04, Z12, Z10, K1
 	VMOVAPS.Z     Z11, K1, Z11
 	VMOVUPS       Z9, Z13
@@ -12055,7 +12409,7 @@ loop3:
 	VADDPD       21176(AX), Z4, Z4
 	VMOVUPD      Z4, 21176(AX)
 	VMULPD       Z2, Z3, Z2
-	VBROADCASTSD constants<>+576(SB), Z4
+	VBROADCASTSD constants<>+608(SB), Z4
 	VCMPPD       $0x04, Z4, Z3, K1
 	VMOVAPD.Z    Z2, K1, Z2
 	VBROADCASTSD 264(AX), Z4
@@ -12145,7 +12499,7 @@ loop3:
 	VADDPD       21176(AX), Z5, Z5
 	VMOVUPD      Z5, 21176(AX)
 	VMULPD       Z3, Z4, Z3
-	VBROADCASTSD constants<>+576(SB), Z5
+	VBROADCASTSD constants<>+608(SB), Z5
 	VCMPPD       $0x04, Z5, Z4, K1
 	VMOVAPD.Z    Z3, K1, Z3
 	VBROADCASTSD 264(AX), Z5
@@ -12361,9 +12715,9 @@ row1:
 	XORQ         R9, R9
 
 block4:
-	VBROADCASTSD constants<>+576(SB), Z14
-	VBROADCASTSD constants<>+576(SB), Z15
-	VBROADCASTSD constants<>+576(SB), Z16
+	VBROADCASTSD constants<>+608(SB), Z14
+	VBROADCASTSD constants<>+608(SB), Z15
+	VBROADCASTSD constants<>+608(SB), Z16
 	LEAQ         256(R9), R10
 	CMPQ         R10, 96(AX)
 	CMOVQGT      96(AX), R10
@@ -12648,9 +13002,9 @@ row1:
 	XORQ         R10, R10
 
 block4:
-	VBROADCASTSD constants<>+576(SB), Z14
-	VBROADCASTSD constants<>+576(SB), Z15
-	VBROADCASTSD constants<>+576(SB), Z16
+	VBROADCASTSD constants<>+608(SB), Z14
+	VBROADCASTSD constants<>+608(SB), Z15
+	VBROADCASTSD constants<>+608(SB), Z16
 	LEAQ         256(R10), R11
 	CMPQ         R11, 96(AX)
 	CMOVQGT      96(AX), R11
@@ -13030,10 +13384,10 @@ row1:
 	XORQ         R13, R13
 
 block4:
-	VBROADCASTSD constants<>+576(SB), Z14
-	VBROADCASTSD constants<>+576(SB), Z15
-	VBROADCASTSD constants<>+576(SB), Z16
-	VBROADCASTSD constants<>+576(SB), Z17
+	VBROADCASTSD constants<>+608(SB), Z14
+	VBROADCASTSD constants<>+608(SB), Z15
+	VBROADCASTSD constants<>+608(SB), Z16
+	VBROADCASTSD constants<>+608(SB), Z17
 	LEAQ         256(R13), R14
 	CMPQ         R14, 96(AX)
 	CMOVQGT      96(AX), R14
@@ -13052,7 +13406,7 @@ loop6:
 	VADDPD        Z19, Z17, Z17
 	VMULPD        Z18, Z19, Z20
 	VMAXPD        64(BX)(R13*8), Z13, Z13
-	VBROADCASTSD  constants<>+576(SB), Z21
+	VBROADCASTSD  constants<>+608(SB), Z21
 	PREFETCHT0    20544(DX)(R13*8)
 	VCMPPD        $0x04, Z21, Z19, K1
 	VADDPD        64(DX)(R13*8), Z12, Z19
@@ -13067,7 +13421,7 @@ loop6:
 	VCMPPD        $0x15, Z0, Z18, K1
 	VMULPD        Z19, Z21, Z23
 	VSUBPD        Z1, Z22, Z20
-	VBROADCASTSD  constants<>+576(SB), Z24
+	VBROADCASTSD  constants<>+608(SB), Z24
 	VCMPPD        $0x04, Z24, Z21, K2
 	VFNMADD231PD  Z3, Z20, Z18
 	VMOVAPD.Z     Z23, K2, Z23
@@ -13134,7 +13488,7 @@ loop8:
 	VFMADD213PD   Z21, Z20, Z19
 	VADDPD        Z19, Z17, Z17
 	VMULPD        Z18, Z19, Z20
-	VBROADCASTSD  constants<>+576(SB), Z21
+	VBROADCASTSD  constants<>+608(SB), Z21
 	VCMPPD        $0x04, Z21, Z19, K2
 	VMOVAPD.Z     Z20, K2, Z20
 	VADDPD        Z20, Z16, Z16
@@ -13344,9 +13698,9 @@ loop2:
 	VXORPD.BCST  constants<>+1216(SB), Z13, Z14
 	VMOVUPD      Z14, 376(AX)(BX*8)
 	VPMOVSXDQ    (DX), Z14
-	VBROADCASTSD constants<>+576(SB), Z15
+	VBROADCASTSD constants<>+608(SB), Z15
 	MOVQ         56(AX), R9
-	VBROADCASTSD constants<>+576(SB), Z16
+	VBROADCASTSD constants<>+608(SB), Z16
 	MOVQ         $+1472, R10
 
 clear3:
@@ -13380,7 +13734,7 @@ classes4:
 
 fetched6:
 	VMOVUPD       (R11), Z16
-	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
+	VPCMPEQQ.BCST constants<>+608(SB), Z14, K1
 	VMOVAPD       Z16, K1, Z15
 	VSUBPD        Z13, Z16, Z16
 	VMOVUPD       Z16, Z18
@@ -13520,7 +13874,7 @@ classes7:
 
 fetched9:
 	VMOVUPD       (R11), Z16
-	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
+	VPCMPEQQ.BCST constants<>+608(SB), Z14, K1
 	VMOVAPD       Z16, K1, Z15
 	VSUBPD        Z13, Z16, Z16
 	VMOVUPD       Z16, Z18
@@ -13699,9 +14053,9 @@ loop2:
 	VXORPD.BCST  constants<>+1216(SB), Z13, Z14
 	VMOVUPD      Z14, 376(AX)(BX*8)
 	VPMOVSXDQ    (DX), Z14
-	VBROADCASTSD constants<>+576(SB), Z15
+	VBROADCASTSD constants<>+608(SB), Z15
 	MOVQ         56(AX), R9
-	VBROADCASTSD constants<>+576(SB), Z16
+	VBROADCASTSD constants<>+608(SB), Z16
 	MOVQ         $+1472, R10
 
 clear3:
@@ -13726,13 +14080,13 @@ classes4:
 
 fetched6:
 	VMOVUPD       (R11), Z16
-	VPCMPEQQ.BCST constants<>+576(SB), Z14, K1
+	VPCMPEQQ.BCST constants<>+608(SB), Z14, K1
 	VMOVAPD       Z16, K1, Z15
 	VSUBPD        Z13, Z16, Z16
 	MOVQ          32(AX), R13
 	VBROADCASTSD  (R13)(R12*8), Z17
 	VMULPD        Z16, Z17, Z18
-	VBROADCASTSD  constants<>+576(SB), Z19
+	VBROADCASTSD  constants<>+608(SB), Z19
 	VCMPPD        $0x04, Z19, Z17, K1
 	VMOVAPD.Z     Z18, K1, Z18
 	VMOVUPD       Z16, Z19
@@ -13914,7 +14268,7 @@ loop2:
 	VXORPD.BCST  constants<>+1216(SB), Z13, Z14
 	VMOVUPD      Z14, 376(AX)(BX*8)
 	MOVQ         56(AX), R9
-	VBROADCASTSD constants<>+576(SB), Z14
+	VBROADCASTSD constants<>+608(SB), Z14
 	MOVQ         $+1984, R10
 
 clear3:
@@ -13947,7 +14301,7 @@ fetched6:
 	VBROADCASTSD  (R13)(R12*8), Z17
 	VFMADD213PD   Z17, Z16, Z15
 	VMULPD        Z14, Z15, Z16
-	VBROADCASTSD  constants<>+576(SB), Z17
+	VBROADCASTSD  constants<>+608(SB), Z17
 	VCMPPD        $0x04, Z17, Z15, K1
 	VMOVAPD.Z     Z16, K1, Z16
 	VMOVUPD       Z14, Z18
@@ -14162,7 +14516,7 @@ loop3:
 	VADDPD       21176(AX), Z4, Z4
 	VMOVUPD      Z4, 21176(AX)
 	VMULPD       Z2, Z3, Z2
-	VBROADCASTSD constants<>+576(SB), Z4
+	VBROADCASTSD constants<>+608(SB), Z4
 	VCMPPD       $0x04, Z4, Z3, K1
 	VMOVAPD.Z    Z2, K1, Z2
 	VBROADCASTSD 264(AX), Z4
@@ -14252,7 +14606,7 @@ loop3:
 	VADDPD       21176(AX), Z5, Z5
 	VMOVUPD      Z5, 21176(AX)
 	VMULPD       Z3, Z4, Z3
-	VBROADCASTSD constants<>+576(SB), Z5
+	VBROADCASTSD constants<>+608(SB), Z5
 	VCMPPD       $0x04, Z5, Z4, K1
 	VMOVAPD.Z    Z3, K1, Z3
 	VBROADCASTSD 264(AX), Z5
@@ -14482,9 +14836,9 @@ row1:
 	XORQ         R9, R9
 
 block4:
-	VBROADCASTSS constants<>+576(SB), Z9
-	VBROADCASTSS constants<>+576(SB), Z10
-	VBROADCASTSS constants<>+576(SB), Z11
+	VBROADCASTSS constants<>+608(SB), Z9
+	VBROADCASTSS constants<>+608(SB), Z10
+	VBROADCASTSS constants<>+608(SB), Z11
 	LEAQ         512(R9), R10
 	CMPQ         R10, 96(AX)
 	CMOVQGT      96(AX), R10
@@ -14743,9 +15097,9 @@ row1:
 	XORQ         R10, R10
 
 block4:
-	VBROADCASTSS constants<>+576(SB), Z9
-	VBROADCASTSS constants<>+576(SB), Z10
-	VBROADCASTSS constants<>+576(SB), Z11
+	VBROADCASTSS constants<>+608(SB), Z9
+	VBROADCASTSS constants<>+608(SB), Z10
+	VBROADCASTSS constants<>+608(SB), Z11
 	LEAQ         512(R10), R11
 	CMPQ         R11, 96(AX)
 	CMOVQGT      96(AX), R11
@@ -15096,10 +15450,10 @@ row1:
 	XORQ         R13, R13
 
 block4:
-	VBROADCASTSS constants<>+576(SB), Z9
-	VBROADCASTSS constants<>+576(SB), Z10
-	VBROADCASTSS constants<>+576(SB), Z11
-	VBROADCASTSS constants<>+576(SB), Z12
+	VBROADCASTSS constants<>+608(SB), Z9
+	VBROADCASTSS constants<>+608(SB), Z10
+	VBROADCASTSS constants<>+608(SB), Z11
+	VBROADCASTSS constants<>+608(SB), Z12
 	LEAQ         512(R13), R14
 	CMPQ         R14, 96(AX)
 	CMOVQGT      96(AX), R14
@@ -15122,7 +15476,7 @@ loop6:
 	VMAXPS        Z15, Z8, Z8
 	VMULPS        Z13, Z14, Z15
 	VCVTPH2PS     32(DX)(R13*2), Z17
-	VBROADCASTSS  constants<>+576(SB), Z16
+	VBROADCASTSS  constants<>+608(SB), Z16
 	VADDPS        Z7, Z17, Z17
 	VCMPPS        $0x04, Z16, Z14, K1
 	VCVTPH2PS     32(R8)(R13*2), Z14
@@ -15135,7 +15489,7 @@ loop6:
 	VFMADD132PS   Z2, Z1, Z16
 	VMULPS        Z17, Z14, Z18
 	VCMPPS        $0x15, Z0, Z13, K1
-	VBROADCASTSS  constants<>+576(SB), Z19
+	VBROADCASTSS  constants<>+608(SB), Z19
 	VSUBPS        Z1, Z16, Z15
 	VCMPPS        $0x04, Z19, Z14, K2
 	VFNMADD132PS  Z3, Z13, Z15
@@ -15194,7 +15548,7 @@ loop8:
 	VFMADD213PS   Z16, Z15, Z14
 	VADDPS        Z14, Z12, Z12
 	VMULPS        Z13, Z14, Z15
-	VBROADCASTSS  constants<>+576(SB), Z16
+	VBROADCASTSS  constants<>+608(SB), Z16
 	VCMPPS        $0x04, Z16, Z14, K2
 	VMOVAPS.Z     Z15, K2, Z15
 	VADDPS        Z15, Z11, Z11
@@ -15504,9 +15858,9 @@ row1:
 	XORQ         R9, R9
 
 block4:
-	VBROADCASTSS constants<>+576(SB), Z9
-	VBROADCASTSS constants<>+576(SB), Z10
-	VBROADCASTSS constants<>+576(SB), Z11
+	VBROADCASTSS constants<>+608(SB), Z9
+	VBROADCASTSS constants<>+608(SB), Z10
+	VBROADCASTSS constants<>+608(SB), Z11
 	LEAQ         512(R9), R10
 	CMPQ         R10, 96(AX)
 	CMOVQGT      96(AX), R10
@@ -15779,9 +16133,9 @@ row1:
 	XORQ         R10, R10
 
 block4:
-	VBROADCASTSS constants<>+576(SB), Z9
-	VBROADCASTSS constants<>+576(SB), Z10
-	VBROADCASTSS constants<>+576(SB), Z11
+	VBROADCASTSS constants<>+608(SB), Z9
+	VBROADCASTSS constants<>+608(SB), Z10
+	VBROADCASTSS constants<>+608(SB), Z11
 	LEAQ         512(R10), R11
 	CMPQ         R11, 96(AX)
 	CMOVQGT      96(AX), R11
@@ -16063,7 +16417,7 @@ loop5:
 	VFMSUB213PS  Z1, Z0, Z3
 	PREFETCHT0   1536(BX)(R9*2)
 	VPSRLD       $0x10, Z3, Z4
-	VPBROADCASTD constants<>+608(SB), Z5
+	VPBROADCASTD constants<>+544(SB), Z5
 	VPANDD       Z5, Z4, Z4
 	VPBROADCASTD constants<>+1888(SB), Z5
 	VPADDD       Z5, Z3, Z3
@@ -16073,7 +16427,7 @@ loop5:
 	VMOVUPS      64(DX)(R9*4), Z3
 	VFMSUB213PS  Z1, Z0, Z3
 	VPSRLD       $0x10, Z3, Z4
-	VPBROADCASTD constants<>+608(SB), Z5
+	VPBROADCASTD constants<>+544(SB), Z5
 	VPANDD       Z5, Z4, Z4
 	VPBROADCASTD constants<>+1888(SB), Z5
 	VPADDD       Z5, Z3, Z3
@@ -16093,7 +16447,7 @@ loop7:
 	VFMSUB213PS  Z1, Z0, Z3
 	PREFETCHT0   1536(BX)(R9*2)
 	VPSRLD       $0x10, Z3, Z4
-	VPBROADCASTD constants<>+608(SB), Z5
+	VPBROADCASTD constants<>+544(SB), Z5
 	VPANDD       Z5, Z4, Z4
 	VPBROADCASTD constants<>+1888(SB), Z5
 	VPADDD       Z5, Z3, Z3
@@ -16108,7 +16462,7 @@ end6:
 	VFMSUB213PS  Z1, Z0, Z2
 	PREFETCHT0   1536(BX)(SI*2)
 	VPSRLD       $0x10, Z2, Z0
-	VPBROADCASTD constants<>+608(SB), Z1
+	VPBROADCASTD constants<>+544(SB), Z1
 	VPANDD       Z1, Z0, Z0
 	VPBROADCASTD constants<>+1888(SB), Z1
 	VPADDD       Z1, Z2, Z2
@@ -16173,10 +16527,10 @@ row1:
 	XORQ         R13, R13
 
 block4:
-	VBROADCASTSS constants<>+576(SB), Z9
-	VBROADCASTSS constants<>+576(SB), Z10
-	VBROADCASTSS constants<>+576(SB), Z11
-	VBROADCASTSS constants<>+576(SB), Z12
+	VBROADCASTSS constants<>+608(SB), Z9
+	VBROADCASTSS constants<>+608(SB), Z10
+	VBROADCASTSS constants<>+608(SB), Z11
+	VBROADCASTSS constants<>+608(SB), Z12
 	LEAQ         512(R13), R14
 	CMPQ         R14, 96(AX)
 	CMOVQGT      96(AX), R14
@@ -16205,7 +16559,7 @@ loop6:
 	VPSLLD        $0x10, Z17, Z17
 	VMULPS        Z13, Z14, Z15
 	VADDPS        Z7, Z17, Z17
-	VBROADCASTSS  constants<>+576(SB), Z16
+	VBROADCASTSS  constants<>+608(SB), Z16
 	VPMOVZXWD     32(R8)(R13*2), Z18
 	VCMPPS        $0x04, Z16, Z14, K1
 	VPSLLD        $0x10, Z18, Z18
@@ -16218,7 +16572,7 @@ loop6:
 	VFMADD132PS   Z2, Z1, Z15
 	VMULPS        Z17, Z18, Z16
 	VCMPPS        $0x15, Z0, Z13, K1
-	VBROADCASTSS  constants<>+576(SB), Z19
+	VBROADCASTSS  constants<>+608(SB), Z19
 	VSUBPS        Z1, Z15, Z14
 	VCMPPS        $0x04, Z19, Z18, K2
 	VFNMADD132PS  Z3, Z13, Z14
@@ -16280,7 +16634,7 @@ loop8:
 	VFMADD213PS   Z16, Z15, Z14
 	VADDPS        Z14, Z12, Z12
 	VMULPS        Z13, Z14, Z15
-	VBROADCASTSS  constants<>+576(SB), Z16
+	VBROADCASTSS  constants<>+608(SB), Z16
 	VCMPPS        $0x04, Z16, Z14, K2
 	VMOVAPS.Z     Z15, K2, Z15
 	VADDPS        Z15, Z11, Z11
@@ -16397,7 +16751,7 @@ loop5:
 	VFNMADD231PS Z4, Z1, Z3
 	PREFETCHT0   1536(BX)(R12*2)
 	VPSRLD       $0x10, Z3, Z4
-	VPBROADCASTD constants<>+608(SB), Z5
+	VPBROADCASTD constants<>+544(SB), Z5
 	VPANDD       Z5, Z4, Z4
 	VPBROADCASTD constants<>+1888(SB), Z5
 	VPADDD       Z5, Z3, Z3
@@ -16412,7 +16766,7 @@ loop5:
 	VFMADD213PS  64(DI)(R12*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
 	VPSRLD       $0x10, Z3, Z4
-	VPBROADCASTD constants<>+608(SB), Z5
+	VPBROADCASTD constants<>+544(SB), Z5
 	VPANDD       Z5, Z4, Z4
 	VPBROADCASTD constants<>+1888(SB), Z5
 	VPADDD       Z5, Z3, Z3
@@ -16437,7 +16791,7 @@ loop7:
 	VFNMADD231PS Z4, Z1, Z3
 	PREFETCHT0   1536(BX)(R12*2)
 	VPSRLD       $0x10, Z3, Z4
-	VPBROADCASTD constants<>+608(SB), Z5
+	VPBROADCASTD constants<>+544(SB), Z5
 	VPANDD       Z5, Z4, Z4
 	VPBROADCASTD constants<>+1888(SB), Z5
 	VPADDD       Z5, Z3, Z3
@@ -16459,7 +16813,7 @@ end6:
 	VFNMADD231PS Z0, Z1, Z2
 	PREFETCHT0   1536(BX)(R9*2)
 	VPSRLD       $0x10, Z2, Z0
-	VPBROADCASTD constants<>+608(SB), Z1
+	VPBROADCASTD constants<>+544(SB), Z1
 	VPANDD       Z1, Z0, Z0
 	VPBROADCASTD constants<>+1888(SB), Z1
 	VPADDD       Z1, Z2, Z2
@@ -16494,12 +16848,12 @@ loop1:
 	VADDPS.BCST      constants<>+1920(SB), Z0, Z1
 	VPSUBD.BCST      constants<>+1920(SB), Z1, Z1
 	VMOVUPS          1528(AX)(CX*4), Z4
-	VPANDQ.BCST      constants<>+544(SB), Z1, Z2
+	VPANDQ.BCST      constants<>+576(SB), Z1, Z2
 	VADDPS.BCST      constants<>+1920(SB), Z4, Z5
 	VBROADCASTSS     constants<>+1920(SB), Z3
 	VPSUBD.BCST      constants<>+1920(SB), Z5, Z5
 	VPSUBD           Z2, Z3, Z2
-	VPANDQ.BCST      constants<>+544(SB), Z5, Z3
+	VPANDQ.BCST      constants<>+576(SB), Z5, Z3
 	VPSRLD           $0x17, Z1, Z1
 	VBROADCASTSS     constants<>+1920(SB), Z6
 	VMOVUPS          Z1, 12344(AX)(CX*4)
@@ -16539,7 +16893,7 @@ loop1:
 	JLT              loop1
 	VBROADCASTSD     280(AX), Z0
 	VBROADCASTSD     264(AX), Z1
-	VBROADCASTSD     constants<>+576(SB), Z2
+	VBROADCASTSD     constants<>+608(SB), Z2
 	VCMPPD           $0x04, Z2, Z0, K1
 	VMOVUPD          21048(AX), Z2
 	VMOVUPD          21176(AX), Z3
@@ -16582,12 +16936,12 @@ loop1:
 	VADDPS.BCST      constants<>+1920(SB), Z0, Z1
 	VPSUBD.BCST      constants<>+1920(SB), Z1, Z1
 	VMOVUPS          1528(AX)(CX*4), Z4
-	VPANDQ.BCST      constants<>+544(SB), Z1, Z2
+	VPANDQ.BCST      constants<>+576(SB), Z1, Z2
 	VADDPS.BCST      constants<>+1920(SB), Z4, Z5
 	VBROADCASTSS     constants<>+1920(SB), Z3
 	VPSUBD.BCST      constants<>+1920(SB), Z5, Z5
 	VPSUBD           Z2, Z3, Z2
-	VPANDQ.BCST      constants<>+544(SB), Z5, Z3
+	VPANDQ.BCST      constants<>+576(SB), Z5, Z3
 	VPSRLD           $0x17, Z1, Z1
 	VBROADCASTSS     constants<>+1920(SB), Z6
 	VMOVUPS          Z1, 12344(AX)(CX*4)
@@ -16627,7 +16981,7 @@ loop1:
 	JLT              loop1
 	VBROADCASTSD     280(AX), Z0
 	VBROADCASTSD     264(AX), Z1
-	VBROADCASTSD     constants<>+576(SB), Z2
+	VBROADCASTSD     constants<>+608(SB), Z2
 	VCMPPD           $0x04, Z2, Z0, K1
 	VMOVUPD          21048(AX), Z2
 	VMOVUPD          21176(AX), Z3
@@ -16692,7 +17046,7 @@ TEXT ·pairFloat32AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+416(SB), Z4
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
-	VBROADCASTSS constants<>+576(SB), Z8
+	VBROADCASTSS constants<>+608(SB), Z8
 	VMOVSD       272(AX), X7
 	VCVTSD2SS    X7, X7, X7
 	VBROADCASTSS X7, Z7
@@ -16865,7 +17219,7 @@ TEXT ·pairGradFloat32AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+416(SB), Z4
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
-	VBROADCASTSS constants<>+576(SB), Z8
+	VBROADCASTSS constants<>+608(SB), Z8
 	VMOVSD       272(AX), X7
 	VCVTSD2SS    X7, X7, X7
 	VBROADCASTSS X7, Z7
@@ -17085,7 +17439,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -17105,13 +17459,13 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	VXORPS       constants<>+0(SB), Y3, Y4
 	VMOVUPS      Y4, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VPCMPEQD     constants<>+608(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -17123,7 +17477,7 @@ loop2:
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      576(CX), Y10
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y11
+	VPCMPEQD     constants<>+544(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
@@ -17214,7 +17568,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Z7
+	VBROADCASTSS constants<>+576(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -17234,19 +17588,19 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
-	VBROADCASTSS  constants<>+544(SB), Z7
+	VBROADCASTSS  constants<>+576(SB), Z7
 	VXORPS.BCST   constants<>+0(SB), Z8, Z9
 	VMOVUPS       Z9, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+608(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
 	VMOVUPS       576(CX), Z15
 	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVAPS       Z15, K2, Z10
 	VSUBPS        Z1, Z13, Z12
@@ -17332,7 +17686,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -17352,13 +17706,13 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	VXORPS       constants<>+0(SB), Y3, Y4
 	VMOVUPS      Y4, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VPCMPEQD     constants<>+608(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -17370,7 +17724,7 @@ loop2:
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      576(CX), Y10
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y11
+	VPCMPEQD     constants<>+544(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
@@ -17485,7 +17839,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Z7
+	VBROADCASTSS constants<>+576(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -17505,19 +17859,19 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
-	VBROADCASTSS  constants<>+544(SB), Z7
+	VBROADCASTSS  constants<>+576(SB), Z7
 	VXORPS.BCST   constants<>+0(SB), Z8, Z9
 	VMOVUPS       Z9, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+608(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
 	VMOVUPS       576(CX), Z15
 	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVAPS       Z15, K2, Z10
 	VSUBPS        Z1, Z13, Z12
@@ -17627,7 +17981,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -17647,13 +18001,13 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	VXORPS       constants<>+0(SB), Y3, Y4
 	VMOVUPS      Y4, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VPCMPEQD     constants<>+608(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -17665,7 +18019,7 @@ loop2:
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      576(CX), Y10
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y11
+	VPCMPEQD     constants<>+544(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
@@ -17810,7 +18164,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Z7
+	VBROADCASTSS constants<>+576(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -17830,19 +18184,19 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
-	VBROADCASTSS  constants<>+544(SB), Z7
+	VBROADCASTSS  constants<>+576(SB), Z7
 	VXORPS.BCST   constants<>+0(SB), Z8, Z9
 	VMOVUPS       Z9, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+608(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
 	VMOVUPS       576(CX), Z15
 	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVAPS       Z15, K2, Z10
 	VSUBPS        Z1, Z13, Z12
@@ -17976,7 +18330,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -17996,13 +18350,13 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	VXORPS       constants<>+0(SB), Y3, Y4
 	VMOVUPS      Y4, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VPCMPEQD     constants<>+608(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -18014,7 +18368,7 @@ loop2:
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      576(CX), Y10
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y11
+	VPCMPEQD     constants<>+544(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
@@ -18237,7 +18591,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Z7
+	VBROADCASTSS constants<>+576(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -18257,19 +18611,19 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
-	VBROADCASTSS  constants<>+544(SB), Z7
+	VBROADCASTSS  constants<>+576(SB), Z7
 	VXORPS.BCST   constants<>+0(SB), Z8, Z9
 	VMOVUPS       Z9, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+608(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
 	VMOVUPS       576(CX), Z15
 	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVAPS       Z15, K2, Z10
 	VSUBPS        Z1, Z13, Z12
@@ -18475,7 +18829,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -18495,13 +18849,13 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	VXORPS       constants<>+0(SB), Y3, Y4
 	VMOVUPS      Y4, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VPCMPEQD     constants<>+608(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -18513,7 +18867,7 @@ loop2:
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      576(CX), Y10
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y11
+	VPCMPEQD     constants<>+544(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
@@ -18790,7 +19144,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Z7
+	VBROADCASTSS constants<>+576(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -18810,19 +19164,19 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
-	VBROADCASTSS  constants<>+544(SB), Z7
+	VBROADCASTSS  constants<>+576(SB), Z7
 	VXORPS.BCST   constants<>+0(SB), Z8, Z9
 	VMOVUPS       Z9, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+608(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
 	VMOVUPS       576(CX), Z15
 	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVAPS       Z15, K2, Z10
 	VSUBPS        Z1, Z13, Z12
@@ -19076,7 +19430,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -19096,13 +19450,13 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	VXORPS       constants<>+0(SB), Y3, Y4
 	VMOVUPS      Y4, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VPCMPEQD     constants<>+608(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -19114,7 +19468,7 @@ loop2:
 	VPSLLD       $0x14, Y9, Y9
 	VMOVUPS      576(CX), Y10
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y11
+	VPCMPEQD     constants<>+544(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y8
 	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
@@ -19553,7 +19907,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Z7
+	VBROADCASTSS constants<>+576(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -19573,19 +19927,19 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
-	VBROADCASTSS  constants<>+544(SB), Z7
+	VBROADCASTSS  constants<>+576(SB), Z7
 	VXORPS.BCST   constants<>+0(SB), Z8, Z9
 	VMOVUPS       Z9, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+608(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
 	VMOVUPS       576(CX), Z15
 	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVAPS       Z15, K2, Z10
 	VSUBPS        Z1, Z13, Z12
@@ -19983,7 +20337,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -20003,13 +20357,13 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	VXORPS       constants<>+0(SB), Y3, Y4
 	VMOVUPS      Y4, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VPCMPEQD     constants<>+608(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -20055,7 +20409,7 @@ loop2:
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
 	VMOVUPS      576(CX), Y7
-	VPCMPEQD     constants<>+608(SB), Y4, Y9
+	VPCMPEQD     constants<>+544(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -20532,7 +20886,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Z7
+	VBROADCASTSS constants<>+576(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -20552,13 +20906,13 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
-	VBROADCASTSS  constants<>+544(SB), Z7
+	VBROADCASTSS  constants<>+576(SB), Z7
 	VXORPS.BCST   constants<>+0(SB), Z8, Z9
 	VMOVUPS       Z9, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+608(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
@@ -20568,7 +20922,7 @@ loop2:
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       576(CX), Z15
 	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
 	VMOVAPS       Z15, K2, Z10
 	VPADDD        Z14, Z13, Z13
@@ -21052,7 +21406,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -21072,13 +21426,13 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	VXORPS       constants<>+0(SB), Y3, Y4
 	VMOVUPS      Y4, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VPCMPEQD     constants<>+608(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -21124,7 +21478,7 @@ loop2:
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
 	VMOVUPS      576(CX), Y7
-	VPCMPEQD     constants<>+608(SB), Y4, Y9
+	VPCMPEQD     constants<>+544(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -21625,7 +21979,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Z7
+	VBROADCASTSS constants<>+576(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -21645,13 +21999,13 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
-	VBROADCASTSS  constants<>+544(SB), Z7
+	VBROADCASTSS  constants<>+576(SB), Z7
 	VXORPS.BCST   constants<>+0(SB), Z8, Z9
 	VMOVUPS       Z9, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+608(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
@@ -21661,7 +22015,7 @@ loop2:
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       576(CX), Z15
 	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
 	VMOVAPS       Z15, K2, Z10
 	VPADDD        Z14, Z13, Z13
@@ -22169,7 +22523,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -22189,13 +22543,13 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VMOVUPS      Y2, Y3
-	VBROADCASTSS constants<>+544(SB), Y2
+	VBROADCASTSS constants<>+576(SB), Y2
 	VXORPS       constants<>+0(SB), Y3, Y4
 	VMOVUPS      Y4, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y7
+	VPCMPEQD     constants<>+608(SB), Y4, Y7
 	VBLENDVPS    Y7, Y6, Y5, Y5
 	VSUBPS       Y3, Y6, Y6
 	VMAXPS       Y6, Y0, Y8
@@ -22241,7 +22595,7 @@ loop2:
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
 	VMOVUPS      576(CX), Y7
-	VPCMPEQD     constants<>+608(SB), Y4, Y9
+	VPCMPEQD     constants<>+544(SB), Y4, Y9
 	VBLENDVPS    Y9, Y7, Y5, Y5
 	VSUBPS       Y3, Y7, Y7
 	VMAXPS       Y7, Y0, Y10
@@ -22766,7 +23120,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+544(SB), Z7
+	VBROADCASTSS constants<>+576(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -22786,13 +23140,13 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VMOVUPS       Z7, Z8
-	VBROADCASTSS  constants<>+544(SB), Z7
+	VBROADCASTSS  constants<>+576(SB), Z7
 	VXORPS.BCST   constants<>+0(SB), Z8, Z9
 	VMOVUPS       Z9, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+576(SB), Z10
+	VBROADCASTSS  constants<>+608(SB), Z10
 	VMOVUPS       (CX), Z11
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
 	VMOVAPS       Z11, K1, Z10
 	VSUBPS        Z8, Z11, Z11
 	VMOVUPS       Z11, Z13
@@ -22802,7 +23156,7 @@ loop2:
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       576(CX), Z15
 	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
 	VMOVAPS       Z15, K2, Z10
 	VPADDD        Z14, Z13, Z13
@@ -23364,9 +23718,9 @@ row1:
 	VMOVSD        112(AX), X8
 	VCVTSD2SS     X8, X8, X8
 	VBROADCASTSS  X8, Z8
-	VBROADCASTSS  constants<>+576(SB), Z9
-	VBROADCASTSS  constants<>+576(SB), Z10
-	VBROADCASTSS  constants<>+576(SB), Z11
+	VBROADCASTSS  constants<>+608(SB), Z9
+	VBROADCASTSS  constants<>+608(SB), Z10
+	VBROADCASTSS  constants<>+608(SB), Z11
 	VMAXPS        (DX), Z8, Z8
 	PREFETCHT0    20480(CX)
 	VADDPS        (CX), Z7, Z12
@@ -23566,9 +23920,9 @@ row1:
 	VMOVSD        112(AX), X8
 	VCVTSD2SS     X8, X8, X8
 	VBROADCASTSS  X8, Z8
-	VBROADCASTSS  constants<>+576(SB), Z9
-	VBROADCASTSS  constants<>+576(SB), Z10
-	VBROADCASTSS  constants<>+576(SB), Z11
+	VBROADCASTSS  constants<>+608(SB), Z9
+	VBROADCASTSS  constants<>+608(SB), Z10
+	VBROADCASTSS  constants<>+608(SB), Z11
 	VMAXPS        (DX), Z8, Z8
 	PREFETCHT0    20480(CX)
 	VADDPS        (CX), Z7, Z12
@@ -23779,9 +24133,9 @@ row1:
 	VMOVSD        112(AX), X8
 	VCVTSD2SS     X8, X8, X8
 	VBROADCASTSS  X8, Z8
-	VBROADCASTSS  constants<>+576(SB), Z9
-	VBROADCASTSS  constants<>+576(SB), Z10
-	VBROADCASTSS  constants<>+576(SB), Z11
+	VBROADCASTSS  constants<>+608(SB), Z9
+	VBROADCASTSS  constants<>+608(SB), Z10
+	VBROADCASTSS  constants<>+608(SB), Z11
 	VMAXPS        (DX), Z8, Z8
 	PREFETCHT0    20480(CX)
 	VADDPS        (CX), Z7, Z12
@@ -24025,18 +24379,18 @@ DATA constants<>+512(SB)/8, $0x3f7b95c23f800000
 DATA constants<>+520(SB)/8, $0x3f75fed73f7837f0
 DATA constants<>+528(SB)/8, $0x3f75672a3f7504f3
 DATA constants<>+536(SB)/8, $0x3f7ac0c73f7744fd
-DATA constants<>+544(SB)/8, $0xff800000ff800000
-DATA constants<>+552(SB)/8, $0xff800000ff800000
-DATA constants<>+560(SB)/8, $0xff800000ff800000
-DATA constants<>+568(SB)/8, $0xff800000ff800000
-DATA constants<>+576(SB)/8, $0x0000000000000000
-DATA constants<>+584(SB)/8, $0x0000000000000000
-DATA constants<>+592(SB)/8, $0x0000000000000000
-DATA constants<>+600(SB)/8, $0x0000000000000000
-DATA constants<>+608(SB)/8, $0x0000000100000001
-DATA constants<>+616(SB)/8, $0x0000000100000001
-DATA constants<>+624(SB)/8, $0x0000000100000001
-DATA constants<>+632(SB)/8, $0x0000000100000001
+DATA constants<>+544(SB)/8, $0x0000000100000001
+DATA constants<>+552(SB)/8, $0x0000000100000001
+DATA constants<>+560(SB)/8, $0x0000000100000001
+DATA constants<>+568(SB)/8, $0x0000000100000001
+DATA constants<>+576(SB)/8, $0xff800000ff800000
+DATA constants<>+584(SB)/8, $0xff800000ff800000
+DATA constants<>+592(SB)/8, $0xff800000ff800000
+DATA constants<>+600(SB)/8, $0xff800000ff800000
+DATA constants<>+608(SB)/8, $0x0000000000000000
+DATA constants<>+616(SB)/8, $0x0000000000000000
+DATA constants<>+624(SB)/8, $0x0000000000000000
+DATA constants<>+632(SB)/8, $0x0000000000000000
 DATA constants<>+640(SB)/8, $0x0000000200000002
 DATA constants<>+648(SB)/8, $0x0000000200000002
 DATA constants<>+656(SB)/8, $0x0000000200000002

@@ -138,6 +138,12 @@ func (w *worker[T, F]) gradientPlanes() {
 	if w.form == dense {
 		w.t = base(w.planeT)
 	}
+	if w.shape == tiles && w.form == uniform && kind[T]() == 0 {
+		w.plane, w.dst = w.e, caller.dst
+		w.run(opTileScale, 0)
+		w.view, w.dstStep = caller, dstStep
+		return
+	}
 	w.rows = paddedRows[F](w.rows)
 	w.run(opPlaneScale, w.form)
 	w.view, w.dstStep, w.plane = caller, dstStep, base(w.planeX)

@@ -13,6 +13,7 @@ var kernels = []kernel{
 	{"scaleUniformFloat32AVX2", avx2, 0, opScale, uniform},
 	{"sumExpDenseFloat32AVX2", avx2, 0, opSumExp, dense},
 	{"scaleDenseFloat32AVX2", avx2, 0, opScale, dense},
+	{"tileScaleFloat32AVX2", avx2, 0, opTileScale, uniform},
 	{"transposeFloat32AVX2", avx2, 0, opTranspose, uniform},
 	{"transposeBackFloat32AVX2", avx2, 0, opTransposeBack, uniform},
 	{"widenFloat32AVX2", avx2, 0, opWiden, uniform},
@@ -77,6 +78,7 @@ var kernels = []kernel{
 	{"scaleUniformFloat32AVX512", avx512, 0, opScale, uniform},
 	{"sumExpDenseFloat32AVX512", avx512, 0, opSumExp, dense},
 	{"scaleDenseFloat32AVX512", avx512, 0, opScale, dense},
+	{"tileScaleFloat32AVX512", avx512, 0, opTileScale, uniform},
 	{"transposeFloat32AVX512", avx512, 0, opTranspose, uniform},
 	{"foldFloat32AVX512", avx512, 0, opFold, uniform},
 	{"planeSumExpUniformFloat32AVX512", avx512, 0, opPlaneSumExp, uniform},
@@ -163,15 +165,17 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpDenseFloat32AVX2(a)
 	case 14:
 		scaleDenseFloat32AVX2(a)
+	case 32:
+		tileScaleFloat32AVX2(a)
 	case 24:
 		transposeFloat32AVX2(a)
 	case 28, 540:
 		transposeBackFloat32AVX2(a)
-	case 32, 544:
+	case 36, 548:
 		widenFloat32AVX2(a)
-	case 40, 552:
+	case 44, 556:
 		labelsFloat32AVX2(a)
-	case 44:
+	case 48:
 		foldFloat32AVX2(a)
 	case 16:
 		planeSumExpUniformFloat32AVX2(a)
@@ -185,11 +189,11 @@ func call(i isa, element int, o op, f form, a *args) {
 		planeSumExpDenseFloat32AVX2(a)
 	case 22:
 		planeScaleDenseFloat32AVX2(a)
-	case 48:
-		finishFloat32AVX2(a)
 	case 52:
+		finishFloat32AVX2(a)
+	case 56:
 		finishGradFloat32AVX2(a)
-	case 64:
+	case 68:
 		expTargetsFloat32AVX2(a)
 	case 128:
 		maxFloat64AVX2(a)
@@ -207,11 +211,11 @@ func call(i isa, element int, o op, f form, a *args) {
 		transposeFloat64AVX2(a)
 	case 156, 668:
 		transposeBackFloat64AVX2(a)
-	case 160, 672:
+	case 164, 676:
 		widenFloat64AVX2(a)
-	case 168, 680:
-		labelsFloat64AVX2(a)
 	case 172, 684:
+		labelsFloat64AVX2(a)
+	case 176, 688:
 		foldFloat64AVX2(a)
 	case 144:
 		planeSumExpUniformFloat64AVX2(a)
@@ -225,11 +229,11 @@ func call(i isa, element int, o op, f form, a *args) {
 		planeSumExpDenseFloat64AVX2(a)
 	case 150:
 		planeScaleDenseFloat64AVX2(a)
-	case 176:
-		finishFloat64AVX2(a)
 	case 180:
+		finishFloat64AVX2(a)
+	case 184:
 		finishGradFloat64AVX2(a)
-	case 192:
+	case 196:
 		expTargetsFloat64AVX2(a)
 	case 256:
 		maxFloat16AVX2(a)
@@ -247,9 +251,9 @@ func call(i isa, element int, o op, f form, a *args) {
 		transposeFloat16AVX2(a)
 	case 284, 796:
 		transposeBackFloat16AVX2(a)
-	case 288, 800:
-		widenFloat16AVX2(a)
 	case 292, 804:
+		widenFloat16AVX2(a)
+	case 296, 808:
 		narrowFloat16AVX2(a)
 	case 384:
 		maxBFloat16AVX2(a)
@@ -267,17 +271,17 @@ func call(i isa, element int, o op, f form, a *args) {
 		transposeBFloat16AVX2(a)
 	case 412, 924:
 		transposeBackBFloat16AVX2(a)
-	case 416, 928:
-		widenBFloat16AVX2(a)
 	case 420, 932:
+		widenBFloat16AVX2(a)
+	case 424, 936:
 		narrowBFloat16AVX2(a)
-	case 56:
-		finishSingleFloat32AVX2(a)
 	case 60:
+		finishSingleFloat32AVX2(a)
+	case 64:
 		finishSingleGradFloat32AVX2(a)
-	case 68:
-		pairFloat32AVX2(a)
 	case 72:
+		pairFloat32AVX2(a)
+	case 76:
 		pairGradFloat32AVX2(a)
 	case 512:
 		maxFloat32AVX512(a)
@@ -291,9 +295,11 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpDenseFloat32AVX512(a)
 	case 526:
 		scaleDenseFloat32AVX512(a)
+	case 544:
+		tileScaleFloat32AVX512(a)
 	case 536:
 		transposeFloat32AVX512(a)
-	case 556:
+	case 560:
 		foldFloat32AVX512(a)
 	case 528:
 		planeSumExpUniformFloat32AVX512(a)
@@ -307,11 +313,11 @@ func call(i isa, element int, o op, f form, a *args) {
 		planeSumExpDenseFloat32AVX512(a)
 	case 534:
 		planeScaleDenseFloat32AVX512(a)
-	case 560:
-		finishFloat32AVX512(a)
 	case 564:
+		finishFloat32AVX512(a)
+	case 568:
 		finishGradFloat32AVX512(a)
-	case 576:
+	case 580:
 		expTargetsFloat32AVX512(a)
 	case 640:
 		maxFloat64AVX512(a)
@@ -337,11 +343,11 @@ func call(i isa, element int, o op, f form, a *args) {
 		planeSumExpDenseFloat64AVX512(a)
 	case 662:
 		planeScaleDenseFloat64AVX512(a)
-	case 688:
-		finishFloat64AVX512(a)
 	case 692:
+		finishFloat64AVX512(a)
+	case 696:
 		finishGradFloat64AVX512(a)
-	case 704:
+	case 708:
 		expTargetsFloat64AVX512(a)
 	case 768:
 		maxFloat16AVX512(a)
@@ -367,13 +373,13 @@ func call(i isa, element int, o op, f form, a *args) {
 		sumExpDenseBFloat16AVX512(a)
 	case 910:
 		scaleDenseBFloat16AVX512(a)
-	case 568:
-		finishSingleFloat32AVX512(a)
 	case 572:
+		finishSingleFloat32AVX512(a)
+	case 576:
 		finishSingleGradFloat32AVX512(a)
-	case 580:
-		pairFloat32AVX512(a)
 	case 584:
+		pairFloat32AVX512(a)
+	case 588:
 		pairGradFloat32AVX512(a)
 	default:
 		panic("lsr: no such kernel")

@@ -60,6 +60,7 @@ const (
 	PlaneScale
 	Transpose
 	TransposeBack
+	TileScale
 	Widen
 	Narrow
 	Labels
@@ -74,7 +75,7 @@ const (
 )
 
 func (o Op) String() string {
-	return [...]string{"max", "sum", "sumExp", "scale", "planeSumExp", "planeScale", "transpose", "transposeBack", "widen", "narrow", "labels", "fold", "finish", "finishGrad", "finishSingle", "finishSingleGrad", "expTargets", "pair", "pairGrad"}[o]
+	return [...]string{"max", "sum", "sumExp", "scale", "planeSumExp", "planeScale", "transpose", "transposeBack", "tileScale", "widen", "narrow", "labels", "fold", "finish", "finishGrad", "finishSingle", "finishSingleGrad", "expTargets", "pair", "pairGrad"}[o]
 }
 
 // Form says what smoothing is spread by, numbered as in package lsr.
@@ -119,6 +120,9 @@ func Kernels(elements []Element, isas []ISA) (ks []Kernel) {
 			ks = append(ks, Kernel{isa, e, Sum, Uniform, 0})
 			for _, f := range []Form{Uniform, Dense} { // Classwise is Dense with t·w = 0
 				ks = append(ks, Kernel{isa, e, SumExp, f, 0}, Kernel{isa, e, Scale, f, 0})
+			}
+			if e == Float32 {
+				ks = append(ks, Kernel{isa, e, TileScale, 0, 0})
 			}
 			if isa == AVX512 && e == Float32 {
 				ks = append(ks, Kernel{isa, e, Transpose, 0, 0}, Kernel{isa, e, Fold, 0, 0})
@@ -180,7 +184,7 @@ const PlaneClasses, RowClasses = 64, 16
 
 // Shared reports whether a kernel serves both instruction sets.
 func (k Kernel) Shared() bool {
-	return k.Op >= Transpose && k.Op <= Fold && !(k.Element == Float32 && (k.Op == Fold || k.Op == Transpose))
+	return k.Op >= Transpose && k.Op <= Fold && !(k.Element == Float32 && (k.Op == Fold || k.Op == Transpose || k.Op == TileScale))
 }
 
 // builder writes one kernel.
@@ -238,6 +242,8 @@ func Assemble(ks []Kernel, features bool) (*ir.File, error) {
 			b.transpose()
 		case TransposeBack:
 			b.transposeBack()
+		case TileScale:
+			b.tileScale()
 		case Widen, Narrow:
 			b.convertPlanes()
 		case Labels:

@@ -13,16 +13,25 @@ import (
 // tileRows is the number of rows of a group: 8 of float32 or 4 of float64 in AVX2, 16 of float32 in AVX-512.
 func (b *builder) tileRows() int { return b.width() }
 
-// tiles runs the body for each group of rows and four classes: row is the group's first row, class the first class. The last
-// of both overlap those before, so that nothing beyond is touched; with fewer than four classes, partial is their mask.
-func (b *builder) tiles(base string, stride string, body func(row *rowPointers, plane operand.Mem, next reg.Register, partial *tail)) {
+// tileBody is what tiles runs for each group of rows and four classes: plane is where the first class of the first row is, step the
+// distance to the next class, and left how many classes there are from the first on. With fewer than four classes, partial is their mask.
+type tileBody func(row *rowPointers, plane operand.Mem, step, left reg.GPVirtual, partial *tail)
+
+// tiles runs the body for each group of rows and four classes. The last of both overlap those before, so that nothing beyond is touched.
+// For each group of rows, each runs first.
+func (b *builder) tiles(base string, stride string, each func(row reg.GPVirtual), body tileBody) {
 	r := &rowPointers{stride: b.load(stride), stride3: b.GP64()}
 	for i := 0; i < b.tileRows(); i += 4 {
 		r.fours = append(r.fours, b.GP64())
 	}
 	b.LEAQ(at(r.stride, r.stride, 2, 0), r.stride3)
 	step := b.load("planeStep")
-	b.groups(func(row reg.GPVirtual) { b.tileClasses(r, base, row, step, body) })
+	b.groups(func(row reg.GPVirtual) {
+		if each != nil {
+			each(row)
+		}
+		b.tileClasses(r, base, row, step, body)
+	})
 }
 
 // groups runs the body for each group of rows: row is its first row. The last group overlaps the one before.
@@ -43,7 +52,7 @@ func (b *builder) groups(body func(row reg.GPVirtual)) {
 }
 
 // tileClasses runs the body of tiles for a group of rows: for four classes after another.
-func (b *builder) tileClasses(r *rowPointers, base string, row, step reg.GPVirtual, body func(row *rowPointers, plane operand.Mem, next reg.Register, partial *tail)) {
+func (b *builder) tileClasses(r *rowPointers, base string, row, step reg.GPVirtual, body tileBody) {
 	first := r.fours[0]
 	b.MOVQ(r.stride, first)
 	b.IMULQ(row, first)
@@ -63,7 +72,7 @@ func (b *builder) tileClasses(r *rowPointers, base string, row, step reg.GPVirtu
 			b.PREFETCHT0(operand.Mem{Base: soon, Disp: 64 * i})
 		}
 		b.ADDQ(operand.I32(int32(64*lines)), soon)
-		body(r, operand.Mem{Base: plane}, step, t)
+		body(r, operand.Mem{Base: plane}, step, class, t)
 	}
 	whole, overlap, done := b.label("classes"), b.label("overlap"), b.label("next")
 	b.CMPQ(class, operand.Imm(4))
@@ -233,7 +242,7 @@ func (b *builder) transpose() {
 		b.VMOVUPS(v, first)
 		b.VMOVUPS(w, second)
 	})
-	b.tiles("x", "xStride", func(row *rowPointers, plane operand.Mem, step reg.Register, t *tail) {
+	b.tiles("x", "xStride", nil, func(row *rowPointers, plane operand.Mem, step, _ reg.GPVirtual, t *tail) {
 		var v [4]vec
 		for i := range v {
 			if b.double() {
@@ -301,13 +310,45 @@ func (b *builder) transposeBack() {
 	b.pairsOfClasses("dst", "dstStride", func(rows, first, second operand.Mem) {
 		b.planesToPairs(b.copy(first), b.copy(second), rows)
 	})
-	b.tiles("dst", "dstStride", func(row *rowPointers, plane operand.Mem, step reg.Register, t *tail) {
-		p := b.GP64()
-		b.LEAQ(at(plane.Base, step, 2, 0), p)
-		var v [4]vec
-		for i, m := range []operand.Mem{plane, at(plane.Base, step, 1, 0), {Base: p}, at(p, step, 1, 0)} {
-			v[i] = b.YMM()
-			b.ps(b.VMOVUPS, b.VMOVUPD, m, v[i])
+	b.tiles("dst", "dstStride", nil, func(row *rowPointers, plane operand.Mem, step, _ reg.GPVirtual, t *tail) {
+		for i, v := range b.square(b.fourPlanes(plane, step)) {
+			b.storeFour(v, row, i, t)
+		}
+	})
+}
+
+// fourPlanes loads a vector for each of four classes.
+func (b *builder) fourPlanes(plane operand.Mem, step reg.Register) (v [4]vec) {
+	p := b.GP64()
+	b.LEAQ(at(plane.Base, step, 2, 0), p)
+	for i, m := range []operand.Mem{plane, at(plane.Base, step, 1, 0), {Base: p}, at(p, step, 1, 0)} {
+		v[i] = b.loadF(m, nil)
+	}
+	return v
+}
+
+// tileScale is planeScale and transposeBack at once, for uniform smoothing.
+func (b *builder) tileScale() {
+	b.doc("turns exponentials in planes into gradients in rows: e·f − smooth, but gy for the target's class.")
+	f, smooth, gy, target := b.vector(), b.vector(), b.vector(), b.vector()
+	b.tiles("dst", "dstStride", func(row reg.GPVirtual) {
+		slot := b.load("first")
+		b.ADDQ(row, slot)
+		b.VMOVUPS(b.slot("f", slot), f)
+		b.VMOVUPS(b.slot("smooth", slot), smooth)
+		b.VMOVUPS(b.slot("gy", slot), gy)
+		b.VMOVUPS(b.labelVector(at(b.load("labels"), row, 4, 0)), target)
+	}, func(row *rowPointers, plane operand.Mem, step, left reg.GPVirtual, t *tail) {
+		k := b.load("n")
+		b.SUBQ(left, k)
+		class := b.spreadInt(k)
+		v := b.fourPlanes(plane, step)
+		for i, v := range v {
+			b.VFMSUB213PS(smooth, f, v)
+			b.blend(v, b.equal(target, class), gy)
+			if i < 3 {
+				b.VPADDD(b.data.uint32(1), class, class)
+			}
 		}
 		for i, v := range b.square(v) {
 			b.storeFour(v, row, i, t)
@@ -322,6 +363,10 @@ func (b *builder) storeFour(v vec, row *rowPointers, i int, t *tail) {
 		b.storeF(v, row.mem(i), t)
 		return
 	case Float32:
+		if b.ISA == AVX512 {
+			b.storeFours(v, row, i, t)
+			return
+		}
 		high := b.XMM()
 		if t == nil {
 			b.VMOVUPS(v.AsX(), row.mem(i))
@@ -345,6 +390,27 @@ func (b *builder) storeFour(v vec, row *rowPointers, i int, t *tail) {
 	b.VPSRLDQ(operand.Imm(8), half, high)
 	b.storeHalves(half, row.mem(i), t)
 	b.storeHalves(high, row.mem(i+4), t)
+}
+
+// storeFours stores four elements of row i of a group, and of every fourth row after it.
+func (b *builder) storeFours(v vec, row *rowPointers, i int, t *tail) {
+	for number := range 4 {
+		part, m := v.AsX(), row.mem(i+4*number)
+		switch {
+		case number == 0:
+		case t == nil:
+			b.VEXTRACTF32X4(operand.Imm(uint64(number)), v, m)
+			continue
+		default:
+			part = b.XMM()
+			b.VEXTRACTF32X4(operand.Imm(uint64(number)), v, part)
+		}
+		if t == nil {
+			b.VMOVUPS(part, m)
+		} else {
+			b.VMOVUPS(part, t.k, m)
+		}
+	}
 }
 
 // convertPlanes copies planes of elements to planes of F, or back.
