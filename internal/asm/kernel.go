@@ -314,18 +314,11 @@ func (b *builder) after(m operand.Mem, bytes int) operand.Mem {
 // weave writes n pieces of straight code, each skew instructions behind the one before: a CPU's scheduler is too small for the
 // chains of instructions of many vectors one after the other. At most one of the pieces may need the flags.
 func (b *builder) weave(n, skew int, one func(i int)) {
-	file, _ := b.Result() // errors are kept
-	functions := file.Functions()
-	f := functions[len(functions)-1]
-	start, longest := len(f.Nodes), 0
-	pieces := make([][]ir.Node, n)
-	for i := range pieces {
-		from := len(f.Nodes)
-		one(i)
-		pieces[i] = slices.Clone(f.Nodes[from:])
-		longest = max(longest, len(pieces[i]))
+	f, pieces := b.pieces(n, one)
+	longest := 0
+	for _, piece := range pieces {
+		longest = max(longest, len(piece))
 	}
-	f.Nodes = f.Nodes[:start]
 	for t := range longest + (n-1)*skew {
 		for i, piece := range pieces {
 			if j := t - i*skew; j >= 0 && j < len(piece) {
@@ -333,6 +326,33 @@ func (b *builder) weave(n, skew int, one func(i int)) {
 			}
 		}
 	}
+}
+
+// interleave writes n pieces of straight code in the order of a schedule, whose digits say which piece has the next instruction.
+func (b *builder) interleave(n int, schedule string, one func(i int)) {
+	f, pieces := b.pieces(n, one)
+	for _, digit := range schedule {
+		i := digit - '0'
+		f.Nodes, pieces[i] = append(f.Nodes, pieces[i][0]), pieces[i][1:]
+	}
+	if left := slices.Concat(pieces...); len(left) != 0 {
+		panic(fmt.Sprintf("asm: %s: a schedule of %d instructions lacks %d", b.Name(), len(schedule), len(left)))
+	}
+}
+
+// pieces takes n pieces of code out of a function.
+func (b *builder) pieces(n int, one func(i int)) (f *ir.Function, pieces [][]ir.Node) {
+	file, _ := b.Result() // errors are kept
+	functions := file.Functions()
+	f = functions[len(functions)-1]
+	start := len(f.Nodes)
+	for i := range n {
+		from := len(f.Nodes)
+		one(i)
+		pieces = append(pieces, slices.Clone(f.Nodes[from:]))
+	}
+	f.Nodes = f.Nodes[:start]
+	return f, pieces
 }
 
 // rows runs the body for each row that is not skipped: for the row's number, its slot and its label. next advances to the row after.
