@@ -1986,10 +1986,9 @@ loop2:
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPS      Y2, Y3
+	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+576(SB), Y2
-	VXORPS       constants<>+0(SB), Y3, Y4
-	VMOVUPS      Y4, 376(AX)(BX*4)
+	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	MOVQ         56(AX), R9
@@ -2026,22 +2025,22 @@ classes4:
 	ADDQ       184(AX), DI
 
 fetched6:
-	VMOVUPS      (R11), Y6
+	VADDPS       (R11), Y3, Y6
 	VPCMPEQD     constants<>+608(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VBLENDVPS    Y7, (R11), Y5, Y5
+	VMAXPS       32(R11), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VMOVUPS      576(R11), Y10
+	VADDPS       576(R11), Y3, Y10
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPCMPEQD     constants<>+544(SB), Y4, Y11
 	VPSLLD       $0x14, Y9, Y9
-	VBLENDVPS    Y11, Y10, Y5, Y5
+	VBLENDVPS    Y11, 576(R11), Y5, Y5
 	VPADDD       Y8, Y9, Y9
-	VSUBPS       Y3, Y10, Y10
+	VMAXPS       608(R11), Y2, Y2
 	VMOVUPS      constants<>+416(SB), Y8
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
@@ -2052,69 +2051,65 @@ fetched6:
 	VSUBPS       Y1, Y13, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VFNMADD132PS constants<>+384(SB), Y12, Y7
-	VMOVUPS      1152(R11), Y11
+	VADDPS       1152(R11), Y3, Y11
 	VMOVUPS      Y8, (R11)
 	VPERMPS      constants<>+480(SB), Y13, Y9
 	VPCMPEQD     constants<>+640(SB), Y4, Y12
-	VMAXPS       32(R11), Y2, Y2
-	VPSLLD       $0x14, Y13, Y13
-	VBLENDVPS    Y12, Y11, Y5, Y5
 	VADDPS       (R9)(R10*1), Y8, Y8
-	VPADDD       Y9, Y13, Y13
-	VSUBPS       Y3, Y11, Y11
+	VPSLLD       $0x14, Y13, Y13
+	VBLENDVPS    Y12, 1152(R11), Y5, Y5
 	VMOVUPS      Y8, (R9)(R10*1)
+	VPADDD       Y9, Y13, Y13
+	VMAXPS       1184(R11), Y2, Y2
+	VADDPS       1024(R9), Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y8
 	VMAXPS       Y11, Y0, Y9
-	VADDPS       1024(R9), Y6, Y6
+	VMOVUPS      Y6, 1024(R9)
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VMOVUPS      Y9, Y12
-	VMOVUPS      Y6, 1024(R9)
 	VMULPS       Y7, Y7, Y6
 	VFMADD132PS  constants<>+352(SB), Y1, Y12
 	VFMADD213PS  Y7, Y6, Y8
 	VSUBPS       Y1, Y12, Y6
 	VFMADD213PS  Y13, Y13, Y8
 	VFNMADD132PS constants<>+384(SB), Y9, Y6
-	VMOVUPS      1728(R11), Y9
+	VADDPS       1728(R11), Y3, Y9
 	VMOVUPS      Y8, 576(R11)
 	VPERMPS      constants<>+480(SB), Y12, Y7
 	VPCMPEQD     constants<>+672(SB), Y4, Y13
-	VMAXPS       608(R11), Y2, Y2
-	VPSLLD       $0x14, Y12, Y12
-	VBLENDVPS    Y13, Y9, Y5, Y5
 	VADDPS       32(R9)(R10*1), Y8, Y8
-	VPADDD       Y7, Y12, Y12
-	VSUBPS       Y3, Y9, Y9
+	VPSLLD       $0x14, Y12, Y12
+	VBLENDVPS    Y13, 1728(R11), Y5, Y5
 	VMOVUPS      Y8, 32(R9)(R10*1)
-	VMOVUPS      constants<>+416(SB), Y7
-	VMAXPS       Y9, Y0, Y8
-	VADDPS       1056(R9), Y10, Y10
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VMOVUPS      Y8, Y13
-	VMOVUPS      Y10, 1056(R9)
-	VMULPS       Y6, Y6, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VFMADD213PS  Y6, Y10, Y7
-	VSUBPS       Y1, Y13, Y6
-	VFMADD213PS  Y12, Y12, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y6
-	VMOVUPS      Y7, 1152(R11)
-	VPERMPS      constants<>+480(SB), Y13, Y8
-	VMAXPS       1184(R11), Y2, Y2
-	VPSLLD       $0x14, Y13, Y13
-	VADDPS       64(R9)(R10*1), Y7, Y7
-	VPADDD       Y8, Y13, Y13
-	VMOVUPS      Y7, 64(R9)(R10*1)
-	VMOVUPS      constants<>+416(SB), Y7
-	VADDPS       1088(R9), Y11, Y8
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VMOVUPS      Y8, 1088(R9)
-	VMULPS       Y6, Y6, Y8
-	VFMADD213PS  Y6, Y8, Y7
-	VFMADD213PS  Y13, Y13, Y7
-	VMOVUPS      Y7, 1728(R11)
+	VPADDD       Y7, Y12, Y12
 	VMAXPS       1760(R11), Y2, Y2
-	VADDPS       96(R9)(R10*1), Y7, Y6
+	VADDPS       1056(R9), Y10, Y7
+	VMOVUPS      constants<>+416(SB), Y8
+	VMAXPS       Y9, Y0, Y10
+	VMOVUPS      Y7, 1056(R9)
+	VFMADD213PS  constants<>+448(SB), Y6, Y8
+	VMOVUPS      Y10, Y13
+	VMULPS       Y6, Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFMADD213PS  Y6, Y7, Y8
+	VSUBPS       Y1, Y13, Y6
+	VFMADD213PS  Y12, Y12, Y8
+	VFNMADD132PS constants<>+384(SB), Y10, Y6
+	VMOVUPS      Y8, 1152(R11)
+	VPERMPS      constants<>+480(SB), Y13, Y7
+	VADDPS       64(R9)(R10*1), Y8, Y8
+	VPSLLD       $0x14, Y13, Y13
+	VMOVUPS      Y8, 64(R9)(R10*1)
+	VPADDD       Y7, Y13, Y13
+	VADDPS       1088(R9), Y11, Y7
+	VMOVUPS      constants<>+416(SB), Y8
+	VMOVUPS      Y7, 1088(R9)
+	VFMADD213PS  constants<>+448(SB), Y6, Y8
+	VMULPS       Y6, Y6, Y7
+	VFMADD213PS  Y6, Y7, Y8
+	VFMADD213PS  Y13, Y13, Y8
+	VMOVUPS      Y8, 1728(R11)
+	VADDPS       96(R9)(R10*1), Y8, Y6
 	VMOVUPS      Y6, 96(R9)(R10*1)
 	VADDPS       1120(R9), Y9, Y6
 	VMOVUPS      Y6, 1120(R9)
@@ -2142,10 +2137,10 @@ classes7:
 	ADDQ       184(AX), DI
 
 fetched9:
-	VMOVUPS      (R11), Y6
+	VADDPS       (R11), Y3, Y6
 	VPCMPEQD     constants<>+608(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VBLENDVPS    Y7, (R11), Y5, Y5
+	VMAXPS       32(R11), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
@@ -2160,7 +2155,6 @@ fetched9:
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y8, (R11)
-	VMAXPS       32(R11), Y2, Y2
 	VADDPS       (R9)(R10*1), Y8, Y7
 	VMOVUPS      Y7, (R9)(R10*1)
 	VADDPS       1024(R9), Y6, Y6
@@ -2254,7 +2248,7 @@ two10:
 	VADDPS  Y7, Y6, Y6
 	VADDPS  Y6, Y4, Y4
 	VMOVUPS Y4, 3640(AX)(BX*4)
-	VSUBPS  Y3, Y5, Y5
+	VADDPS  Y3, Y5, Y5
 	VMOVUPS Y5, 2552(AX)(BX*4)
 	ADDQ    $0x20, CX
 	ADDQ    $0x20, DX
@@ -2348,10 +2342,9 @@ loop2:
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPS      Y2, Y3
+	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+576(SB), Y2
-	VXORPS       constants<>+0(SB), Y3, Y4
-	VMOVUPS      Y4, 376(AX)(BX*4)
+	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	MOVQ         56(AX), R9
@@ -2379,16 +2372,16 @@ classes4:
 	ADDQ       184(AX), DI
 
 fetched6:
-	VMOVUPS      (R11), Y6
-	VPCMPEQD     constants<>+608(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       (R11), Y3, Y6
 	MOVQ         32(AX), R13
 	VBROADCASTSS (R13)(R12*4), Y7
 	VMULPS       Y6, Y7, Y8
 	VXORPS       Y9, Y9, Y9
 	VCMPPS       $0x04, Y9, Y7, Y7
 	VANDPS       Y7, Y8, Y8
+	VPCMPEQD     constants<>+608(SB), Y4, Y7
+	VBLENDVPS    Y7, (R11), Y5, Y5
+	VMAXPS       32(R11), Y2, Y2
 	VMAXPS       Y6, Y0, Y7
 	VMOVUPS      Y7, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
@@ -2403,7 +2396,6 @@ fetched6:
 	VFMADD213PS  Y6, Y10, Y7
 	VFMADD213PS  Y9, Y9, Y7
 	VMOVUPS      Y7, (R11)
-	VMAXPS       32(R11), Y2, Y2
 	VADDPS       (R9)(R10*1), Y7, Y6
 	VMOVUPS      Y6, (R9)(R10*1)
 	VADDPS       1024(R9), Y8, Y6
@@ -2497,7 +2489,7 @@ two7:
 	VADDPS  Y7, Y6, Y6
 	VADDPS  Y6, Y4, Y4
 	VMOVUPS Y4, 3640(AX)(BX*4)
-	VSUBPS  Y3, Y5, Y5
+	VADDPS  Y3, Y5, Y5
 	VMOVUPS Y5, 2552(AX)(BX*4)
 	ADDQ    $0x20, CX
 	ADDQ    $0x20, DX
@@ -2598,10 +2590,9 @@ loop2:
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPS      Y2, Y3
+	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+576(SB), Y2
-	VXORPS       constants<>+0(SB), Y3, Y4
-	VMOVUPS      Y4, 376(AX)(BX*4)
+	VMOVUPS      Y3, 376(AX)(BX*4)
 	MOVQ         56(AX), R9
 	VXORPS       Y4, Y4, Y4
 	MOVQ         $+2016, R10
@@ -2627,8 +2618,7 @@ classes4:
 	ADDQ       184(AX), DI
 
 fetched6:
-	VMOVUPS      (R11), Y4
-	VSUBPS       Y3, Y4, Y4
+	VADDPS       (R11), Y3, Y4
 	VMOVUPS      (R11)(DX*1), Y5
 	MOVQ         40(AX), R13
 	VBROADCASTSS (R13)(R12*4), Y6
@@ -2639,6 +2629,7 @@ fetched6:
 	VXORPS       Y7, Y7, Y7
 	VCMPPS       $0x04, Y7, Y5, Y7
 	VANDPS       Y7, Y6, Y6
+	VMAXPS       32(R11), Y2, Y2
 	VMAXPS       Y4, Y0, Y7
 	VMOVUPS      Y7, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y8
@@ -2653,7 +2644,6 @@ fetched6:
 	VFMADD213PS  Y4, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
 	VMOVUPS      Y7, (R11)
-	VMAXPS       32(R11), Y2, Y2
 	VADDPS       (R9)(R10*1), Y7, Y4
 	VMOVUPS      Y4, (R9)(R10*1)
 	VADDPS       1024(R9), Y6, Y4
@@ -4770,10 +4760,9 @@ loop2:
 	SHLQ         $0x03, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPD      Y2, Y3
+	VXORPD       constants<>+1216(SB), Y2, Y3
 	VBROADCASTSD constants<>+896(SB), Y2
-	VXORPD       constants<>+1216(SB), Y3, Y4
-	VMOVUPD      Y4, 376(AX)(BX*8)
+	VMOVUPD      Y3, 376(AX)(BX*8)
 	VPMOVSXDQ    (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	MOVQ         56(AX), R9
@@ -4810,10 +4799,10 @@ classes4:
 	ADDQ       184(AX), DI
 
 fetched6:
-	VMOVUPD      (R11), Y6
+	VADDPD       (R11), Y3, Y6
 	VPCMPEQQ     constants<>+608(SB), Y4, Y7
-	VBLENDVPD    Y7, Y6, Y5, Y5
-	VSUBPD       Y3, Y6, Y6
+	VBLENDVPD    Y7, (R11), Y5, Y5
+	VMAXPD       32(R11), Y2, Y2
 	VMAXPD       Y6, Y0, Y8
 	VMOVUPD      Y8, Y9
 	VFMADD132PD  constants<>+1312(SB), Y1, Y9
@@ -4826,13 +4815,13 @@ fetched6:
 	VBLENDPS     $0xaa, Y7, Y10, Y7
 	VPSLLQ       $0x31, Y9, Y9
 	VPADDQ       Y7, Y9, Y9
-	VMOVUPD      1152(R11), Y11
+	VADDPD       1152(R11), Y3, Y11
 	VMOVUPD      constants<>+1408(SB), Y7
 	VPCMPEQQ     constants<>+1664(SB), Y4, Y10
 	VFMADD213PD  constants<>+1440(SB), Y8, Y7
-	VBLENDVPD    Y10, Y11, Y5, Y5
+	VBLENDVPD    Y10, 1152(R11), Y5, Y5
 	VFMADD213PD  constants<>+1472(SB), Y8, Y7
-	VSUBPD       Y3, Y11, Y11
+	VMAXPD       1184(R11), Y2, Y2
 	VFMADD213PD  constants<>+1504(SB), Y8, Y7
 	VMAXPD       Y11, Y0, Y13
 	VFMADD213PD  constants<>+1536(SB), Y8, Y7
@@ -4847,24 +4836,23 @@ fetched6:
 	VFNMADD231PD constants<>+1344(SB), Y12, Y8
 	VMOVUPD      Y7, (R11)
 	VFNMADD231PD constants<>+1376(SB), Y12, Y8
-	VMAXPD       32(R11), Y2, Y2
-	VPSHUFD      $0xa0, Y14, Y9
 	VADDPD       (R9)(R10*1), Y7, Y7
-	VPERMPS      constants<>+1600(SB), Y9, Y10
+	VPSHUFD      $0xa0, Y14, Y9
 	VMOVUPD      Y7, (R9)(R10*1)
-	VPERMPS      constants<>+1632(SB), Y9, Y7
+	VPERMPS      constants<>+1600(SB), Y9, Y7
 	VADDPD       512(R9), Y6, Y6
-	VBLENDPS     $0xaa, Y7, Y10, Y9
+	VPERMPS      constants<>+1632(SB), Y9, Y9
 	VMOVUPD      Y6, 512(R9)
+	VBLENDPS     $0xaa, Y9, Y7, Y9
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y9, Y14, Y14
-	VMOVUPD      2304(R11), Y9
+	VADDPD       2304(R11), Y3, Y9
 	VMOVUPD      constants<>+1408(SB), Y6
 	VPCMPEQQ     constants<>+1696(SB), Y4, Y7
 	VFMADD213PD  constants<>+1440(SB), Y8, Y6
-	VBLENDVPD    Y7, Y9, Y5, Y5
+	VBLENDVPD    Y7, 2304(R11), Y5, Y5
 	VFMADD213PD  constants<>+1472(SB), Y8, Y6
-	VSUBPD       Y3, Y9, Y9
+	VMAXPD       2336(R11), Y2, Y2
 	VFMADD213PD  constants<>+1504(SB), Y8, Y6
 	VMAXPD       Y9, Y0, Y12
 	VFMADD213PD  constants<>+1536(SB), Y8, Y6
@@ -4879,24 +4867,23 @@ fetched6:
 	VFNMADD231PD constants<>+1344(SB), Y10, Y7
 	VMOVUPD      Y6, 1152(R11)
 	VFNMADD231PD constants<>+1376(SB), Y10, Y7
-	VMAXPD       1184(R11), Y2, Y2
-	VPSHUFD      $0xa0, Y13, Y8
 	VADDPD       32(R9)(R10*1), Y6, Y6
-	VPERMPS      constants<>+1600(SB), Y8, Y10
+	VPSHUFD      $0xa0, Y13, Y8
 	VMOVUPD      Y6, 32(R9)(R10*1)
+	VPERMPS      constants<>+1600(SB), Y8, Y6
+	VADDPD       544(R9), Y11, Y10
 	VPERMPS      constants<>+1632(SB), Y8, Y8
-	VADDPD       544(R9), Y11, Y6
-	VBLENDPS     $0xaa, Y8, Y10, Y8
-	VMOVUPD      Y6, 544(R9)
+	VMOVUPD      Y10, 544(R9)
+	VBLENDPS     $0xaa, Y8, Y6, Y8
 	VPSLLQ       $0x31, Y13, Y13
 	VPADDQ       Y8, Y13, Y13
-	VMOVUPD      3456(R11), Y10
+	VADDPD       3456(R11), Y3, Y10
 	VMOVUPD      constants<>+1408(SB), Y6
 	VPCMPEQQ     constants<>+1728(SB), Y4, Y8
 	VFMADD213PD  constants<>+1440(SB), Y7, Y6
-	VBLENDVPD    Y8, Y10, Y5, Y5
+	VBLENDVPD    Y8, 3456(R11), Y5, Y5
 	VFMADD213PD  constants<>+1472(SB), Y7, Y6
-	VSUBPD       Y3, Y10, Y10
+	VMAXPD       3488(R11), Y2, Y2
 	VFMADD213PD  constants<>+1504(SB), Y7, Y6
 	VMAXPD       Y10, Y0, Y12
 	VFMADD213PD  constants<>+1536(SB), Y7, Y6
@@ -4911,15 +4898,14 @@ fetched6:
 	VFNMADD231PD constants<>+1344(SB), Y11, Y7
 	VMOVUPD      Y6, 2304(R11)
 	VFNMADD231PD constants<>+1376(SB), Y11, Y7
-	VMAXPD       2336(R11), Y2, Y2
-	VPSHUFD      $0xa0, Y14, Y8
 	VADDPD       64(R9)(R10*1), Y6, Y6
-	VPERMPS      constants<>+1600(SB), Y8, Y11
+	VPSHUFD      $0xa0, Y14, Y8
 	VMOVUPD      Y6, 64(R9)(R10*1)
+	VPERMPS      constants<>+1600(SB), Y8, Y6
+	VADDPD       576(R9), Y9, Y9
 	VPERMPS      constants<>+1632(SB), Y8, Y8
-	VADDPD       576(R9), Y9, Y6
-	VBLENDPS     $0xaa, Y8, Y11, Y8
-	VMOVUPD      Y6, 576(R9)
+	VMOVUPD      Y9, 576(R9)
+	VBLENDPS     $0xaa, Y8, Y6, Y8
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y8, Y14, Y14
 	VMOVUPD      constants<>+1408(SB), Y6
@@ -4932,7 +4918,6 @@ fetched6:
 	VFMADD213PD  Y7, Y8, Y6
 	VFMADD213PD  Y14, Y14, Y6
 	VMOVUPD      Y6, 3456(R11)
-	VMAXPD       3488(R11), Y2, Y2
 	VADDPD       96(R9)(R10*1), Y6, Y6
 	VMOVUPD      Y6, 96(R9)(R10*1)
 	VADDPD       608(R9), Y10, Y6
@@ -4961,10 +4946,10 @@ classes7:
 	ADDQ       184(AX), DI
 
 fetched9:
-	VMOVUPD      (R11), Y6
+	VADDPD       (R11), Y3, Y6
 	VPCMPEQQ     constants<>+608(SB), Y4, Y7
-	VBLENDVPD    Y7, Y6, Y5, Y5
-	VSUBPD       Y3, Y6, Y6
+	VBLENDVPD    Y7, (R11), Y5, Y5
+	VMAXPD       32(R11), Y2, Y2
 	VMAXPD       Y6, Y0, Y8
 	VMOVUPD      Y8, Y9
 	VFMADD132PD  constants<>+1312(SB), Y1, Y9
@@ -4987,7 +4972,6 @@ fetched9:
 	VFMADD213PD  Y8, Y10, Y7
 	VFMADD213PD  Y9, Y9, Y7
 	VMOVUPD      Y7, (R11)
-	VMAXPD       32(R11), Y2, Y2
 	VADDPD       (R9)(R10*1), Y7, Y7
 	VMOVUPD      Y7, (R9)(R10*1)
 	VADDPD       512(R9), Y6, Y6
@@ -5045,7 +5029,7 @@ two10:
 	VADDPD  Y7, Y6, Y6
 	VADDPD  Y6, Y4, Y4
 	VMOVUPD Y4, 3640(AX)(BX*8)
-	VSUBPD  Y3, Y5, Y5
+	VADDPD  Y3, Y5, Y5
 	VMOVUPD Y5, 2552(AX)(BX*8)
 	ADDQ    $0x20, CX
 	ADDQ    $0x10, DX
@@ -5139,10 +5123,9 @@ loop2:
 	SHLQ         $0x03, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPD      Y2, Y3
+	VXORPD       constants<>+1216(SB), Y2, Y3
 	VBROADCASTSD constants<>+896(SB), Y2
-	VXORPD       constants<>+1216(SB), Y3, Y4
-	VMOVUPD      Y4, 376(AX)(BX*8)
+	VMOVUPD      Y3, 376(AX)(BX*8)
 	VPMOVSXDQ    (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	MOVQ         56(AX), R9
@@ -5170,16 +5153,16 @@ classes4:
 	ADDQ       184(AX), DI
 
 fetched6:
-	VMOVUPD      (R11), Y6
-	VPCMPEQQ     constants<>+608(SB), Y4, Y7
-	VBLENDVPD    Y7, Y6, Y5, Y5
-	VSUBPD       Y3, Y6, Y6
+	VADDPD       (R11), Y3, Y6
 	MOVQ         32(AX), R13
 	VBROADCASTSD (R13)(R12*8), Y7
 	VMULPD       Y6, Y7, Y8
 	VXORPS       Y9, Y9, Y9
 	VCMPPD       $0x04, Y9, Y7, Y7
 	VANDPD       Y7, Y8, Y8
+	VPCMPEQQ     constants<>+608(SB), Y4, Y7
+	VBLENDVPD    Y7, (R11), Y5, Y5
+	VMAXPD       32(R11), Y2, Y2
 	VMAXPD       Y6, Y0, Y7
 	VMOVUPD      Y7, Y9
 	VFMADD132PD  constants<>+1312(SB), Y1, Y9
@@ -5202,7 +5185,6 @@ fetched6:
 	VFMADD213PD  Y7, Y10, Y6
 	VFMADD213PD  Y9, Y9, Y6
 	VMOVUPD      Y6, (R11)
-	VMAXPD       32(R11), Y2, Y2
 	VADDPD       (R9)(R10*1), Y6, Y6
 	VMOVUPD      Y6, (R9)(R10*1)
 	VADDPD       512(R9), Y8, Y6
@@ -5260,7 +5242,7 @@ two7:
 	VADDPD  Y7, Y6, Y6
 	VADDPD  Y6, Y4, Y4
 	VMOVUPD Y4, 3640(AX)(BX*8)
-	VSUBPD  Y3, Y5, Y5
+	VADDPD  Y3, Y5, Y5
 	VMOVUPD Y5, 2552(AX)(BX*8)
 	ADDQ    $0x20, CX
 	ADDQ    $0x10, DX
@@ -5361,10 +5343,9 @@ loop2:
 	SHLQ         $0x03, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPD      Y2, Y3
+	VXORPD       constants<>+1216(SB), Y2, Y3
 	VBROADCASTSD constants<>+896(SB), Y2
-	VXORPD       constants<>+1216(SB), Y3, Y4
-	VMOVUPD      Y4, 376(AX)(BX*8)
+	VMOVUPD      Y3, 376(AX)(BX*8)
 	MOVQ         56(AX), R9
 	VXORPS       Y4, Y4, Y4
 	MOVQ         $+992, R10
@@ -5390,8 +5371,7 @@ classes4:
 	ADDQ       184(AX), DI
 
 fetched6:
-	VMOVUPD      (R11), Y4
-	VSUBPD       Y3, Y4, Y4
+	VADDPD       (R11), Y3, Y4
 	VMOVUPD      (R11)(DX*1), Y5
 	MOVQ         40(AX), R13
 	VBROADCASTSD (R13)(R12*8), Y6
@@ -5402,6 +5382,7 @@ fetched6:
 	VXORPS       Y7, Y7, Y7
 	VCMPPD       $0x04, Y7, Y5, Y7
 	VANDPD       Y7, Y6, Y6
+	VMAXPD       32(R11), Y2, Y2
 	VMAXPD       Y4, Y0, Y7
 	VMOVUPD      Y7, Y8
 	VFMADD132PD  constants<>+1312(SB), Y1, Y8
@@ -5424,7 +5405,6 @@ fetched6:
 	VFMADD213PD  Y7, Y9, Y4
 	VFMADD213PD  Y8, Y8, Y4
 	VMOVUPD      Y4, (R11)
-	VMAXPD       32(R11), Y2, Y2
 	VADDPD       (R9)(R10*1), Y4, Y4
 	VMOVUPD      Y4, (R9)(R10*1)
 	VADDPD       512(R9), Y6, Y4
@@ -11020,19 +11000,19 @@ group1:
 	VMOVUPS       (CX)(R10*1), Z8
 	VFMSUB213PS   Z1, Z0, Z5
 	VPCMPEQD      Z3, Z4, K2
-	VMOVAPS       Z2, K2, Z5
+	VMOVUPS       Z2, K2, Z5
 	VPADDD.BCST   constants<>+544(SB), Z4, Z4
 	VFMSUB213PS   Z1, Z0, Z6
 	VPCMPEQD      Z3, Z4, K2
-	VMOVAPS       Z2, K2, Z6
+	VMOVUPS       Z2, K2, Z6
 	VPADDD.BCST   constants<>+544(SB), Z4, Z4
 	VFMSUB213PS   Z1, Z0, Z7
 	VPCMPEQD      Z3, Z4, K2
-	VMOVAPS       Z2, K2, Z7
+	VMOVUPS       Z2, K2, Z7
 	VPADDD.BCST   constants<>+544(SB), Z4, Z4
 	VFMSUB213PS   Z1, Z0, Z8
 	VPCMPEQD      Z3, Z4, K2
-	VMOVAPS       Z2, K2, Z8
+	VMOVUPS       Z2, K2, Z8
 	VUNPCKLPS     Z6, Z5, Z0
 	VUNPCKHPS     Z6, Z5, Z1
 	VUNPCKLPS     Z8, Z7, Z2
@@ -11087,19 +11067,19 @@ classes3:
 	VMOVUPS       (CX)(R10*1), Z8
 	VFMSUB213PS   Z1, Z0, Z5
 	VPCMPEQD      Z3, Z4, K1
-	VMOVAPS       Z2, K1, Z5
+	VMOVUPS       Z2, K1, Z5
 	VPADDD.BCST   constants<>+544(SB), Z4, Z4
 	VFMSUB213PS   Z1, Z0, Z6
 	VPCMPEQD      Z3, Z4, K1
-	VMOVAPS       Z2, K1, Z6
+	VMOVUPS       Z2, K1, Z6
 	VPADDD.BCST   constants<>+544(SB), Z4, Z4
 	VFMSUB213PS   Z1, Z0, Z7
 	VPCMPEQD      Z3, Z4, K1
-	VMOVAPS       Z2, K1, Z7
+	VMOVUPS       Z2, K1, Z7
 	VPADDD.BCST   constants<>+544(SB), Z4, Z4
 	VFMSUB213PS   Z1, Z0, Z8
 	VPCMPEQD      Z3, Z4, K1
-	VMOVAPS       Z2, K1, Z8
+	VMOVUPS       Z2, K1, Z8
 	VUNPCKLPS     Z6, Z5, Z4
 	VUNPCKHPS     Z6, Z5, Z5
 	VUNPCKLPS     Z8, Z7, Z6
@@ -11514,10 +11494,9 @@ loop2:
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPS      Z7, Z8
+	VXORPS.BCST  constants<>+0(SB), Z7, Z8
 	VBROADCASTSS constants<>+576(SB), Z7
-	VXORPS.BCST  constants<>+0(SB), Z8, Z9
-	VMOVUPS      Z9, 376(AX)(BX*4)
+	VMOVUPS      Z8, 376(AX)(BX*4)
 	VMOVDQU32    (DX), Z9
 	VBROADCASTSS constants<>+608(SB), Z10
 	MOVQ         56(AX), R9
@@ -11554,34 +11533,34 @@ classes4:
 	ADDQ       184(AX), DI
 
 fetched6:
-	VMOVUPS       (R11), Z11
+	VADDPS        (R11), Z8, Z11
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       (R11), K1, Z10
+	VMAXPS        64(R11), Z7, Z7
 	VMOVUPS       Z11, Z13
-	VMOVUPS       576(R11), Z15
+	VADDPS        576(R11), Z8, Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVAPS       Z15, K2, Z10
+	VMOVUPS       576(R11), K2, Z10
 	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z8, Z15, Z15
+	VMAXPS        640(R11), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VMOVUPS       1152(R11), Z17
+	VADDPS        1152(R11), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVAPS       Z17, K3, Z10
+	VMOVUPS       1152(R11), K3, Z10
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z1, Z16, Z19
-	VSUBPS        Z8, Z17, Z17
+	VMAXPS        1216(R11), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z19
 	VMOVUPS       Z17, Z21
-	VMOVUPS       1728(R11), Z22
+	VADDPS        1728(R11), Z8, Z22
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
@@ -11589,60 +11568,56 @@ fetched6:
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVAPS       Z22, K4, Z10
+	VMOVUPS       1728(R11), K4, Z10
 	VFMADD213PS   Z12, Z18, Z14
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z12
-	VSUBPS        Z8, Z22, Z22
+	VMAXPS        1792(R11), Z7, Z7
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z17, Z12
-	VMOVUPS       Z22, Z23
+	VMOVUPS       Z22, Z20
 	VMOVUPS       Z14, (R11)
 	VFMADD213PS   Z5, Z19, Z13
-	VPERMPS       Z6, Z21, Z20
-	VFMADD132PS   Z2, Z1, Z23
-	VMAXPS        64(R11), Z7, Z7
-	VMULPS        Z19, Z19, Z18
+	VPERMPS       Z6, Z21, Z18
+	VFMADD132PS   Z2, Z1, Z20
+	VADDPS        (R9)(R10*1), Z14, Z14
+	VMULPS        Z19, Z19, Z23
 	VPSLLD        $0x14, Z21, Z21
 	VCMPPS        $0x15, Z0, Z22, K1
-	VADDPS        (R9)(R10*1), Z14, Z14
-	VFMADD213PS   Z19, Z18, Z13
-	VPADDD        Z20, Z21, Z21
-	VSUBPS        Z1, Z23, Z18
 	VMOVUPS       Z14, (R9)(R10*1)
-	VFMADD213PS.Z Z16, Z16, K2, Z13
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z22, Z18
+	VFMADD213PS   Z19, Z23, Z13
+	VPADDD        Z18, Z21, Z21
+	VSUBPS        Z1, Z20, Z14
 	VADDPS        2048(R9), Z11, Z11
-	VMOVUPS       Z13, 576(R11)
-	VFMADD213PS   Z5, Z12, Z14
-	VPERMPS       Z6, Z23, Z16
+	VFMADD213PS.Z Z16, Z16, K2, Z13
+	VMOVUPS       Z4, Z16
+	VFNMADD132PS  Z3, Z22, Z14
 	VMOVUPS       Z11, 2048(R9)
-	VMAXPS        640(R11), Z7, Z7
-	VMULPS        Z12, Z12, Z11
-	VPSLLD        $0x14, Z23, Z23
+	VMOVUPS       Z13, 576(R11)
+	VFMADD213PS   Z5, Z12, Z16
+	VPERMPS       Z6, Z20, Z11
 	VADDPS        64(R9)(R10*1), Z13, Z13
-	VFMADD213PS   Z12, Z11, Z14
-	VPADDD        Z16, Z23, Z23
+	VMULPS        Z12, Z12, Z18
+	VPSLLD        $0x14, Z20, Z20
 	VMOVUPS       Z13, 64(R9)(R10*1)
-	VFMADD213PS.Z Z21, Z21, K3, Z14
-	VMOVUPS       Z4, Z11
-	VADDPS        2112(R9), Z15, Z12
-	VMOVUPS       Z14, 1152(R11)
-	VFMADD213PS   Z5, Z18, Z11
-	VMOVUPS       Z12, 2112(R9)
-	VMAXPS        1216(R11), Z7, Z7
-	VMULPS        Z18, Z18, Z12
-	VADDPS        128(R9)(R10*1), Z14, Z13
-	VFMADD213PS   Z18, Z12, Z11
-	VMOVUPS       Z13, 128(R9)(R10*1)
-	VFMADD213PS.Z Z23, Z23, K1, Z11
-	VADDPS        2176(R9), Z17, Z12
-	VMOVUPS       Z11, 1728(R11)
-	VMOVUPS       Z12, 2176(R9)
-	VMAXPS        1792(R11), Z7, Z7
-	VADDPS        192(R9)(R10*1), Z11, Z11
+	VFMADD213PS   Z12, Z18, Z16
+	VPADDD        Z11, Z20, Z20
+	VADDPS        2112(R9), Z15, Z11
+	VFMADD213PS.Z Z21, Z21, K3, Z16
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z11, 2112(R9)
+	VMOVUPS       Z16, 1152(R11)
+	VFMADD213PS   Z5, Z14, Z12
+	VADDPS        128(R9)(R10*1), Z16, Z11
+	VMULPS        Z14, Z14, Z13
+	VMOVUPS       Z11, 128(R9)(R10*1)
+	VFMADD213PS   Z14, Z13, Z12
+	VADDPS        2176(R9), Z17, Z11
+	VFMADD213PS.Z Z20, Z20, K1, Z12
+	VMOVUPS       Z11, 2176(R9)
+	VMOVUPS       Z12, 1728(R11)
+	VADDPS        192(R9)(R10*1), Z12, Z11
 	VMOVUPS       Z11, 192(R9)(R10*1)
 	VADDPS        2240(R9), Z22, Z11
 	VMOVUPS       Z11, 2240(R9)
@@ -11670,10 +11645,10 @@ classes7:
 	ADDQ       184(AX), DI
 
 fetched9:
-	VMOVUPS       (R11), Z11
+	VADDPS        (R11), Z8, Z11
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       (R11), K1, Z10
+	VMAXPS        64(R11), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -11688,7 +11663,6 @@ fetched9:
 	VFMADD213PS   Z12, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z14, (R11)
-	VMAXPS        64(R11), Z7, Z7
 	VADDPS        (R9)(R10*1), Z14, Z12
 	VMOVUPS       Z12, (R9)(R10*1)
 	VADDPS        2048(R9), Z11, Z11
@@ -11782,7 +11756,7 @@ two10:
 	VADDPS  Z12, Z11, Z11
 	VADDPS  Z11, Z9, Z9
 	VMOVUPS Z9, 3640(AX)(BX*4)
-	VSUBPS  Z8, Z10, Z10
+	VADDPS  Z8, Z10, Z10
 	VMOVUPS Z10, 2552(AX)(BX*4)
 	ADDQ    $0x40, CX
 	ADDQ    $0x40, DX
@@ -11820,7 +11794,7 @@ class2:
 	VMOVUPS      (R9), Z5
 	VFMSUB213PS  Z1, Z0, Z5
 	VPCMPEQD     Z2, Z4, K1
-	VMOVAPS      Z3, K1, Z5
+	VMOVUPS      Z3, K1, Z5
 	VMOVUPS      Z5, (R10)
 	ADDQ         $+576, R9
 	ADDQ         192(AX), R10
@@ -11870,10 +11844,9 @@ loop2:
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPS      Z7, Z8
+	VXORPS.BCST  constants<>+0(SB), Z7, Z8
 	VBROADCASTSS constants<>+576(SB), Z7
-	VXORPS.BCST  constants<>+0(SB), Z8, Z9
-	VMOVUPS      Z9, 376(AX)(BX*4)
+	VMOVUPS      Z8, 376(AX)(BX*4)
 	VMOVDQU32    (DX), Z9
 	VBROADCASTSS constants<>+608(SB), Z10
 	MOVQ         56(AX), R9
@@ -11901,16 +11874,16 @@ classes4:
 	ADDQ       184(AX), DI
 
 fetched6:
-	VMOVUPS       (R11), Z11
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VADDPS        (R11), Z8, Z11
 	MOVQ          32(AX), R13
 	VBROADCASTSS  (R13)(R12*4), Z12
 	VMULPS        Z11, Z12, Z13
 	VBROADCASTSS  constants<>+608(SB), Z14
 	VCMPPS        $0x04, Z14, Z12, K1
 	VMOVAPS.Z     Z13, K1, Z13
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
+	VMOVUPS       (R11), K1, Z10
+	VMAXPS        64(R11), Z7, Z7
 	VMOVUPS       Z11, Z14
 	VFMADD132PS   Z2, Z1, Z14
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -11925,7 +11898,6 @@ fetched6:
 	VFMADD213PS   Z12, Z15, Z11
 	VFMADD213PS.Z Z14, Z14, K1, Z11
 	VMOVUPS       Z11, (R11)
-	VMAXPS        64(R11), Z7, Z7
 	VADDPS        (R9)(R10*1), Z11, Z11
 	VMOVUPS       Z11, (R9)(R10*1)
 	VADDPS        2048(R9), Z13, Z11
@@ -12019,7 +11991,7 @@ two7:
 	VADDPS  Z12, Z11, Z11
 	VADDPS  Z11, Z9, Z9
 	VMOVUPS Z9, 3640(AX)(BX*4)
-	VSUBPS  Z8, Z10, Z10
+	VADDPS  Z8, Z10, Z10
 	VMOVUPS Z10, 2552(AX)(BX*4)
 	ADDQ    $0x40, CX
 	ADDQ    $0x40, DX
@@ -12060,7 +12032,7 @@ class2:
 	VBROADCASTSS (R11)(R8*4), Z6
 	VFNMADD231PS Z6, Z1, Z5
 	VPCMPEQD     Z2, Z4, K1
-	VMOVAPS      Z3, K1, Z5
+	VMOVUPS      Z3, K1, Z5
 	VMOVUPS      Z5, (R10)
 	ADDQ         $+576, R9
 	ADDQ         192(AX), R10
@@ -12111,10 +12083,9 @@ loop2:
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPS      Z7, Z8
+	VXORPS.BCST  constants<>+0(SB), Z7, Z8
 	VBROADCASTSS constants<>+576(SB), Z7
-	VXORPS.BCST  constants<>+0(SB), Z8, Z9
-	VMOVUPS      Z9, 376(AX)(BX*4)
+	VMOVUPS      Z8, 376(AX)(BX*4)
 	MOVQ         56(AX), R9
 	VBROADCASTSS constants<>+608(SB), Z9
 	MOVQ         $+4032, R10
@@ -12140,8 +12111,7 @@ classes4:
 	ADDQ       184(AX), DI
 
 fetched6:
-	VMOVUPS       (R11), Z9
-	VSUBPS        Z8, Z9, Z9
+	VADDPS        (R11), Z8, Z9
 	VMOVUPS       (R11)(DX*1), Z10
 	MOVQ          40(AX), R13
 	VBROADCASTSS  (R13)(R12*4), Z11
@@ -12152,6 +12122,7 @@ fetched6:
 	VBROADCASTSS  constants<>+608(SB), Z12
 	VCMPPS        $0x04, Z12, Z10, K1
 	VMOVAPS.Z     Z11, K1, Z11
+	VMAXPS        64(R11), Z7, Z7
 	VMOVUPS       Z9, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z9, K1
@@ -12166,7 +12137,6 @@ fetched6:
 	VFMADD213PS   Z12, Z14, Z9
 	VFMADD213PS.Z Z13, Z13, K1, Z9
 	VMOVUPS       Z9, (R11)
-	VMAXPS        64(R11), Z7, Z7
 	VADDPS        (R9)(R10*1), Z9, Z9
 	VMOVUPS       Z9, (R9)(R10*1)
 	VADDPS        2048(R9), Z11, Z9
@@ -13691,10 +13661,9 @@ loop2:
 	SHLQ         $0x03, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPD      Z12, Z13
+	VXORPD.BCST  constants<>+1216(SB), Z12, Z13
 	VBROADCASTSD constants<>+896(SB), Z12
-	VXORPD.BCST  constants<>+1216(SB), Z13, Z14
-	VMOVUPD      Z14, 376(AX)(BX*8)
+	VMOVUPD      Z13, 376(AX)(BX*8)
 	VPMOVSXDQ    (DX), Z14
 	VBROADCASTSD constants<>+608(SB), Z15
 	MOVQ         56(AX), R9
@@ -13731,22 +13700,22 @@ classes4:
 	ADDQ       184(AX), DI
 
 fetched6:
-	VMOVUPD       (R11), Z16
+	VADDPD        (R11), Z13, Z16
 	VPCMPEQQ.BCST constants<>+608(SB), Z14, K1
-	VMOVAPD       Z16, K1, Z15
-	VSUBPD        Z13, Z16, Z16
+	VMOVUPD       (R11), K1, Z15
+	VMAXPD        64(R11), Z12, Z12
 	VMOVUPD       Z16, Z18
 	VFMADD132PD   Z2, Z1, Z18
 	VCMPPD        $0x15, Z0, Z16, K1
 	VSUBPD        Z1, Z18, Z17
 	VMOVUPD       Z16, Z19
-	VMOVUPD       1152(R11), Z20
+	VADDPD        1152(R11), Z13, Z20
 	VFNMADD231PD  Z3, Z17, Z19
 	VPCMPEQQ.BCST constants<>+1664(SB), Z14, K2
 	VFNMADD231PD  Z4, Z17, Z19
-	VMOVAPD       Z20, K2, Z15
+	VMOVUPD       1152(R11), K2, Z15
 	VPERMPD       Z11, Z18, Z17
-	VSUBPD        Z13, Z20, Z20
+	VMAXPD        1216(R11), Z12, Z12
 	VPSLLQ        $0x31, Z18, Z18
 	VMOVUPD       Z20, Z21
 	VPADDQ        Z17, Z18, Z18
@@ -13757,16 +13726,16 @@ fetched6:
 	VSUBPD        Z1, Z21, Z22
 	VFMADD213PD   Z7, Z19, Z17
 	VMOVUPD       Z20, Z23
-	VMOVUPD       2304(R11), Z25
+	VADDPD        2304(R11), Z13, Z25
 	VFMADD213PD   Z8, Z19, Z17
 	VFNMADD231PD  Z3, Z22, Z23
 	VPCMPEQQ.BCST constants<>+1696(SB), Z14, K3
 	VFMADD213PD   Z9, Z19, Z17
 	VFNMADD231PD  Z4, Z22, Z23
-	VMOVAPD       Z25, K3, Z15
+	VMOVUPD       2304(R11), K3, Z15
 	VFMADD213PD   Z10, Z19, Z17
 	VPERMPD       Z11, Z21, Z24
-	VSUBPD        Z13, Z25, Z25
+	VMAXPD        2368(R11), Z12, Z12
 	VMULPD        Z19, Z19, Z22
 	VPSLLQ        $0x31, Z21, Z21
 	VMOVUPD       Z25, Z26
@@ -13779,23 +13748,22 @@ fetched6:
 	VMOVUPD       Z17, (R11)
 	VFMADD213PD   Z6, Z23, Z18
 	VSUBPD        Z1, Z26, Z19
-	VMAXPD        64(R11), Z12, Z12
+	VADDPD        (R9)(R10*1), Z17, Z17
 	VFMADD213PD   Z7, Z23, Z18
 	VMOVUPD       Z25, Z22
-	VMOVUPD       3456(R11), Z24
-	VADDPD        (R9)(R10*1), Z17, Z17
+	VADDPD        3456(R11), Z13, Z24
+	VMOVUPD       Z17, (R9)(R10*1)
 	VFMADD213PD   Z8, Z23, Z18
 	VFNMADD231PD  Z3, Z19, Z22
 	VPCMPEQQ.BCST constants<>+1728(SB), Z14, K3
-	VMOVUPD       Z17, (R9)(R10*1)
+	VADDPD        1024(R9), Z16, Z16
 	VFMADD213PD   Z9, Z23, Z18
 	VFNMADD231PD  Z4, Z19, Z22
-	VMOVAPD       Z24, K3, Z15
-	VADDPD        1024(R9), Z16, Z16
+	VMOVUPD       3456(R11), K3, Z15
+	VMOVUPD       Z16, 1024(R9)
 	VFMADD213PD   Z10, Z23, Z18
 	VPERMPD       Z11, Z26, Z17
-	VSUBPD        Z13, Z24, Z24
-	VMOVUPD       Z16, 1024(R9)
+	VMAXPD        3520(R11), Z12, Z12
 	VMULPD        Z23, Z23, Z16
 	VPSLLQ        $0x31, Z26, Z26
 	VMOVUPD       Z24, Z19
@@ -13808,19 +13776,18 @@ fetched6:
 	VMOVUPD       Z18, 1152(R11)
 	VFMADD213PD   Z6, Z22, Z16
 	VSUBPD        Z1, Z19, Z17
-	VMAXPD        1216(R11), Z12, Z12
+	VADDPD        64(R9)(R10*1), Z18, Z18
 	VFMADD213PD   Z7, Z22, Z16
 	VMOVUPD       Z24, Z21
-	VADDPD        64(R9)(R10*1), Z18, Z18
+	VMOVUPD       Z18, 64(R9)(R10*1)
 	VFMADD213PD   Z8, Z22, Z16
 	VFNMADD231PD  Z3, Z17, Z21
-	VMOVUPD       Z18, 64(R9)(R10*1)
+	VADDPD        1088(R9), Z20, Z18
 	VFMADD213PD   Z9, Z22, Z16
 	VFNMADD231PD  Z4, Z17, Z21
-	VADDPD        1088(R9), Z20, Z17
+	VMOVUPD       Z18, 1088(R9)
 	VFMADD213PD   Z10, Z22, Z16
 	VPERMPD       Z11, Z19, Z18
-	VMOVUPD       Z17, 1088(R9)
 	VMULPD        Z22, Z22, Z17
 	VPSLLQ        $0x31, Z19, Z19
 	VFMADD213PD   Z22, Z17, Z16
@@ -13829,20 +13796,18 @@ fetched6:
 	VMOVUPD       Z5, Z17
 	VMOVUPD       Z16, 2304(R11)
 	VFMADD213PD   Z6, Z21, Z17
-	VMAXPD        2368(R11), Z12, Z12
-	VFMADD213PD   Z7, Z21, Z17
 	VADDPD        128(R9)(R10*1), Z16, Z16
-	VFMADD213PD   Z8, Z21, Z17
+	VFMADD213PD   Z7, Z21, Z17
 	VMOVUPD       Z16, 128(R9)(R10*1)
-	VFMADD213PD   Z9, Z21, Z17
+	VFMADD213PD   Z8, Z21, Z17
 	VADDPD        1152(R9), Z25, Z16
-	VFMADD213PD   Z10, Z21, Z17
+	VFMADD213PD   Z9, Z21, Z17
 	VMOVUPD       Z16, 1152(R9)
+	VFMADD213PD   Z10, Z21, Z17
 	VMULPD        Z21, Z21, Z16
 	VFMADD213PD   Z21, Z16, Z17
 	VFMADD213PD.Z Z19, Z19, K2, Z17
 	VMOVUPD       Z17, 3456(R11)
-	VMAXPD        3520(R11), Z12, Z12
 	VADDPD        192(R9)(R10*1), Z17, Z16
 	VMOVUPD       Z16, 192(R9)(R10*1)
 	VADDPD        1216(R9), Z24, Z16
@@ -13871,10 +13836,10 @@ classes7:
 	ADDQ       184(AX), DI
 
 fetched9:
-	VMOVUPD       (R11), Z16
+	VADDPD        (R11), Z13, Z16
 	VPCMPEQQ.BCST constants<>+608(SB), Z14, K1
-	VMOVAPD       Z16, K1, Z15
-	VSUBPD        Z13, Z16, Z16
+	VMOVUPD       (R11), K1, Z15
+	VMAXPD        64(R11), Z12, Z12
 	VMOVUPD       Z16, Z18
 	VFMADD132PD   Z2, Z1, Z18
 	VCMPPD        $0x15, Z0, Z16, K1
@@ -13895,7 +13860,6 @@ fetched9:
 	VFMADD213PD   Z19, Z20, Z17
 	VFMADD213PD.Z Z18, Z18, K1, Z17
 	VMOVUPD       Z17, (R11)
-	VMAXPD        64(R11), Z12, Z12
 	VADDPD        (R9)(R10*1), Z17, Z17
 	VMOVUPD       Z17, (R9)(R10*1)
 	VADDPD        1024(R9), Z16, Z16
@@ -13953,7 +13917,7 @@ two10:
 	VADDPD  Z17, Z16, Z16
 	VADDPD  Z16, Z14, Z14
 	VMOVUPD Z14, 3640(AX)(BX*8)
-	VSUBPD  Z13, Z15, Z15
+	VADDPD  Z13, Z15, Z15
 	VMOVUPD Z15, 2552(AX)(BX*8)
 	ADDQ    $0x40, CX
 	ADDQ    $0x20, DX
@@ -13991,7 +13955,7 @@ class2:
 	VMOVUPD      (R9), Z5
 	VFMSUB213PD  Z1, Z0, Z5
 	VPCMPEQQ     Z2, Z4, K1
-	VMOVAPD      Z3, K1, Z5
+	VMOVUPD      Z3, K1, Z5
 	VMOVUPD      Z5, (R10)
 	ADDQ         $+1152, R9
 	ADDQ         192(AX), R10
@@ -14046,10 +14010,9 @@ loop2:
 	SHLQ         $0x03, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPD      Z12, Z13
+	VXORPD.BCST  constants<>+1216(SB), Z12, Z13
 	VBROADCASTSD constants<>+896(SB), Z12
-	VXORPD.BCST  constants<>+1216(SB), Z13, Z14
-	VMOVUPD      Z14, 376(AX)(BX*8)
+	VMOVUPD      Z13, 376(AX)(BX*8)
 	VPMOVSXDQ    (DX), Z14
 	VBROADCASTSD constants<>+608(SB), Z15
 	MOVQ         56(AX), R9
@@ -14077,16 +14040,16 @@ classes4:
 	ADDQ       184(AX), DI
 
 fetched6:
-	VMOVUPD       (R11), Z16
-	VPCMPEQQ.BCST constants<>+608(SB), Z14, K1
-	VMOVAPD       Z16, K1, Z15
-	VSUBPD        Z13, Z16, Z16
+	VADDPD        (R11), Z13, Z16
 	MOVQ          32(AX), R13
 	VBROADCASTSD  (R13)(R12*8), Z17
 	VMULPD        Z16, Z17, Z18
 	VBROADCASTSD  constants<>+608(SB), Z19
 	VCMPPD        $0x04, Z19, Z17, K1
 	VMOVAPD.Z     Z18, K1, Z18
+	VPCMPEQQ.BCST constants<>+608(SB), Z14, K1
+	VMOVUPD       (R11), K1, Z15
+	VMAXPD        64(R11), Z12, Z12
 	VMOVUPD       Z16, Z19
 	VFMADD132PD   Z2, Z1, Z19
 	VCMPPD        $0x15, Z0, Z16, K1
@@ -14106,7 +14069,6 @@ fetched6:
 	VFMADD213PD   Z16, Z20, Z17
 	VFMADD213PD.Z Z19, Z19, K1, Z17
 	VMOVUPD       Z17, (R11)
-	VMAXPD        64(R11), Z12, Z12
 	VADDPD        (R9)(R10*1), Z17, Z16
 	VMOVUPD       Z16, (R9)(R10*1)
 	VADDPD        1024(R9), Z18, Z16
@@ -14164,7 +14126,7 @@ two7:
 	VADDPD  Z17, Z16, Z16
 	VADDPD  Z16, Z14, Z14
 	VMOVUPD Z14, 3640(AX)(BX*8)
-	VSUBPD  Z13, Z15, Z15
+	VADDPD  Z13, Z15, Z15
 	VMOVUPD Z15, 2552(AX)(BX*8)
 	ADDQ    $0x40, CX
 	ADDQ    $0x20, DX
@@ -14205,7 +14167,7 @@ class2:
 	VBROADCASTSD (R11)(R8*8), Z6
 	VFNMADD231PD Z6, Z1, Z5
 	VPCMPEQQ     Z2, Z4, K1
-	VMOVAPD      Z3, K1, Z5
+	VMOVUPD      Z3, K1, Z5
 	VMOVUPD      Z5, (R10)
 	ADDQ         $+1152, R9
 	ADDQ         192(AX), R10
@@ -14261,10 +14223,9 @@ loop2:
 	SHLQ         $0x03, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPD      Z12, Z13
+	VXORPD.BCST  constants<>+1216(SB), Z12, Z13
 	VBROADCASTSD constants<>+896(SB), Z12
-	VXORPD.BCST  constants<>+1216(SB), Z13, Z14
-	VMOVUPD      Z14, 376(AX)(BX*8)
+	VMOVUPD      Z13, 376(AX)(BX*8)
 	MOVQ         56(AX), R9
 	VBROADCASTSD constants<>+608(SB), Z14
 	MOVQ         $+1984, R10
@@ -14290,8 +14251,7 @@ classes4:
 	ADDQ       184(AX), DI
 
 fetched6:
-	VMOVUPD       (R11), Z14
-	VSUBPD        Z13, Z14, Z14
+	VADDPD        (R11), Z13, Z14
 	VMOVUPD       (R11)(DX*1), Z15
 	MOVQ          40(AX), R13
 	VBROADCASTSD  (R13)(R12*8), Z16
@@ -14302,6 +14262,7 @@ fetched6:
 	VBROADCASTSD  constants<>+608(SB), Z17
 	VCMPPD        $0x04, Z17, Z15, K1
 	VMOVAPD.Z     Z16, K1, Z16
+	VMAXPD        64(R11), Z12, Z12
 	VMOVUPD       Z14, Z18
 	VFMADD132PD   Z2, Z1, Z18
 	VCMPPD        $0x15, Z0, Z14, K1
@@ -14321,7 +14282,6 @@ fetched6:
 	VFMADD213PD   Z14, Z19, Z17
 	VFMADD213PD.Z Z18, Z18, K1, Z17
 	VMOVUPD       Z17, (R11)
-	VMAXPD        64(R11), Z12, Z12
 	VADDPD        (R9)(R10*1), Z17, Z14
 	VMOVUPD       Z14, (R9)(R10*1)
 	VADDPD        1024(R9), Z16, Z14
@@ -17370,12 +17330,12 @@ loop4:
 	VADDPS.BCST  constants<>+1920(SB), Z12, Z13
 	VBROADCASTSS constants<>+1920(SB), Z11
 	VMOVUPS      16960(R8)(BX*4), Z14
-	VMOVAPS      Z11, K2, Z9
+	VMOVUPS      Z11, K2, Z9
 	VCMPPS       $0x1e, Z8, Z14, K2
 	VDIVPS       Z10, Z9, Z9
 	VBROADCASTSS constants<>+1920(SB), Z10
 	VSUBPS       Z7, Z9, Z9
-	VMOVAPS      Z10, K2, Z12
+	VMOVUPS      Z10, K2, Z12
 	VMULPS       (R11)(BX*4), Z9, Z9
 	VDIVPS       Z13, Z12, Z12
 	VPCMPEQD     (SI)(BX*4), Z8, K2
@@ -17456,66 +17416,63 @@ loop2:
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPS      Y2, Y3
+	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+576(SB), Y2
-	VXORPS       constants<>+0(SB), Y3, Y4
-	VMOVUPS      Y4, 376(AX)(BX*4)
+	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+608(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       (CX), Y3, Y6
+	VADDPS       576(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      576(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+544(SB), Y4, Y11
+	VPCMPEQD     constants<>+608(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
-	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y8, (CX)
-	VSUBPS       Y1, Y7, Y9
+	VBLENDVPS    Y12, (CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       32(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y12, Y9
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y9, Y11
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, 576(CX)
+	VPCMPEQD     constants<>+544(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 576(CX), Y5, Y5
 	VMAXPS       608(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y11, Y11
+	VMOVUPS      Y8, (CX)
+	VMOVUPS      Y9, 576(CX)
+	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VMOVUPS      1152(CX), Y6
+	VADDPS       1152(CX), Y3, Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y4
-	VBLENDVPS    Y4, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VBLENDVPS    Y4, 1152(CX), Y5, Y5
+	VMAXPS       1184(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y7
 	VMOVUPS      Y7, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y8
@@ -17530,7 +17487,6 @@ loop2:
 	VFMADD213PS  Y4, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
 	VMOVUPS      Y7, 1152(CX)
-	VMAXPS       1184(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
@@ -17541,7 +17497,7 @@ loop2:
 	VADDPS       constants<>+736(SB), Y7, Y7
 	VMOVUPS      Y7, 1464(AX)(BX*4)
 	VMOVUPS      Y6, 3640(AX)(BX*4)
-	VSUBPS       Y3, Y5, Y5
+	VADDPS       Y3, Y5, Y5
 	VMOVUPS      Y5, 2552(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
@@ -17585,36 +17541,35 @@ loop2:
 	SHLQ          $0x02, DI
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
-	VMOVUPS       Z7, Z8
+	VXORPS.BCST   constants<>+0(SB), Z7, Z8
 	VBROADCASTSS  constants<>+576(SB), Z7
-	VXORPS.BCST   constants<>+0(SB), Z8, Z9
-	VMOVUPS       Z9, 376(AX)(BX*4)
+	VMOVUPS       Z8, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+608(SB), Z10
-	VMOVUPS       (CX), Z11
+	VADDPS        (CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       (CX), K1, Z10
+	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
-	VMOVUPS       576(CX), Z15
+	VADDPS        576(CX), Z8, Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVAPS       Z15, K2, Z10
+	VMOVUPS       576(CX), K2, Z10
 	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z8, Z15, Z15
+	VMAXPS        640(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VMOVUPS       1152(CX), Z17
+	VADDPS        1152(CX), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVAPS       Z17, K3, Z10
+	VMOVUPS       1152(CX), K3, Z10
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z1, Z16, Z18
-	VSUBPS        Z8, Z17, Z17
+	VMAXPS        1216(CX), Z7, Z7
 	VMOVUPS       Z4, Z9
 	VFNMADD132PS  Z3, Z15, Z18
 	VMOVUPS       Z17, Z20
@@ -17633,27 +17588,24 @@ loop2:
 	VMOVUPS       Z9, (CX)
 	VFMADD213PS   Z5, Z18, Z13
 	VPERMPS       Z6, Z20, Z19
-	VMAXPS        64(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z18, Z18, Z14
 	VPSLLD        $0x14, Z20, Z20
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z18, Z14, Z13
 	VPADDD        Z19, Z20, Z20
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z16, Z16, K2, Z13
 	VMOVUPS       Z4, Z14
-	ADDQ          184(AX), DI
 	VMOVUPS       Z13, 576(CX)
 	VFMADD213PS   Z5, Z12, Z14
-	VMAXPS        640(CX), Z7, Z7
-	VMULPS        Z12, Z12, Z16
 	PREFETCHT0    (DI)
-	VFMADD213PS   Z12, Z16, Z14
+	VMULPS        Z12, Z12, Z16
 	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS.Z Z20, Z20, K3, Z14
+	VFMADD213PS   Z12, Z16, Z14
 	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z20, Z20, K3, Z14
 	VMOVUPS       Z14, 1152(CX)
-	VMAXPS        1216(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -17664,7 +17616,7 @@ loop2:
 	VADDPS.BCST   constants<>+736(SB), Z14, Z14
 	VMOVUPS       Z14, 1464(AX)(BX*4)
 	VMOVUPS       Z17, 3640(AX)(BX*4)
-	VSUBPS        Z8, Z10, Z10
+	VADDPS        Z8, Z10, Z10
 	VMOVUPS       Z10, 2552(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
@@ -17703,116 +17655,111 @@ loop2:
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPS      Y2, Y3
+	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+576(SB), Y2
-	VXORPS       constants<>+0(SB), Y3, Y4
-	VMOVUPS      Y4, 376(AX)(BX*4)
+	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+608(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       (CX), Y3, Y6
+	VADDPS       576(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      576(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+544(SB), Y4, Y11
+	VPCMPEQD     constants<>+608(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
-	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y8, (CX)
-	VSUBPS       Y1, Y7, Y9
+	VBLENDVPS    Y12, (CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       32(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y12, Y9
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y9, Y11
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, 576(CX)
+	VPCMPEQD     constants<>+544(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 576(CX), Y5, Y5
 	VMAXPS       608(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y11, Y11
+	VMOVUPS      Y8, (CX)
+	VMOVUPS      Y9, 576(CX)
+	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VMOVUPS      1152(CX), Y6
-	VPCMPEQD     constants<>+640(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       1152(CX), Y3, Y6
+	VADDPS       1728(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      1728(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+672(SB), Y4, Y8
-	VMOVUPS      constants<>+416(SB), Y4
-	VBLENDVPS    Y8, Y10, Y5, Y5
-	VFMADD213PS  constants<>+448(SB), Y7, Y4
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y8
-	VMAXPS       Y10, Y0, Y11
-	VFMADD213PS  Y7, Y8, Y4
-	VMOVUPS      Y11, Y7
-	VFMADD213PS  Y9, Y9, Y4
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y4, 1152(CX)
-	VSUBPS       Y1, Y7, Y8
+	VPCMPEQD     constants<>+640(SB), Y4, Y12
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VBLENDVPS    Y12, 1152(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       1184(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y11, Y8
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VMOVUPS      Y9, 1728(CX)
+	VPCMPEQD     constants<>+672(SB), Y4, Y4
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y11, Y7
+	VMULPS       Y11, Y11, Y9
+	VFMADD213PS  Y11, Y9, Y7
+	VFMADD213PS  Y13, Y13, Y7
+	VBLENDVPS    Y4, 1728(CX), Y5, Y5
 	VMAXPS       1760(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y4, Y9, Y9
+	VMOVUPS      Y8, 1152(CX)
+	VMOVUPS      Y7, 1728(CX)
+	VADDPS       Y8, Y7, Y7
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y9, Y9
+	VADDPS       64(DI), Y7, Y7
 	MOVQ         56(AX), DI
 	VADDPS       1088(DI), Y10, Y10
-	VADDPS       constants<>+736(SB), Y9, Y9
-	VMOVUPS      Y9, 1464(AX)(BX*4)
+	VADDPS       constants<>+736(SB), Y7, Y7
+	VMOVUPS      Y7, 1464(AX)(BX*4)
 	VMOVUPS      Y10, 3640(AX)(BX*4)
-	VSUBPS       Y3, Y5, Y5
+	VADDPS       Y3, Y5, Y5
 	VMOVUPS      Y5, 2552(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
@@ -17856,40 +17803,39 @@ loop2:
 	SHLQ          $0x02, DI
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
-	VMOVUPS       Z7, Z8
+	VXORPS.BCST   constants<>+0(SB), Z7, Z8
 	VBROADCASTSS  constants<>+576(SB), Z7
-	VXORPS.BCST   constants<>+0(SB), Z8, Z9
-	VMOVUPS       Z9, 376(AX)(BX*4)
+	VMOVUPS       Z8, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+608(SB), Z10
-	VMOVUPS       (CX), Z11
+	VADDPS        (CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       (CX), K1, Z10
+	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
-	VMOVUPS       576(CX), Z15
+	VADDPS        576(CX), Z8, Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVAPS       Z15, K2, Z10
+	VMOVUPS       576(CX), K2, Z10
 	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z8, Z15, Z15
+	VMAXPS        640(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VMOVUPS       1152(CX), Z17
+	VADDPS        1152(CX), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVAPS       Z17, K3, Z10
+	VMOVUPS       1152(CX), K3, Z10
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z1, Z16, Z18
-	VSUBPS        Z8, Z17, Z17
+	VMAXPS        1216(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z18
 	VMOVUPS       Z17, Z20
-	VMOVUPS       1728(CX), Z21
+	VADDPS        1728(CX), Z8, Z21
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z19
 	VFMADD132PS   Z2, Z1, Z20
@@ -17897,11 +17843,11 @@ loop2:
 	VMULPS        Z12, Z12, Z9
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVAPS       Z21, K4, Z10
+	VMOVUPS       1728(CX), K4, Z10
 	VFMADD213PS   Z12, Z9, Z14
 	VPADDD        Z19, Z16, Z16
 	VSUBPS        Z1, Z20, Z9
-	VSUBPS        Z8, Z21, Z21
+	VMAXPS        1792(CX), Z7, Z7
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z12
 	VFNMADD132PS  Z3, Z17, Z9
@@ -17910,43 +17856,39 @@ loop2:
 	VFMADD213PS   Z5, Z18, Z12
 	VPERMPS       Z6, Z20, Z19
 	VFMADD132PS   Z2, Z1, Z22
-	VMAXPS        64(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z18, Z18, Z13
 	VPSLLD        $0x14, Z20, Z20
 	VCMPPS        $0x15, Z0, Z21, K1
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z18, Z13, Z12
 	VPADDD        Z19, Z20, Z20
 	VSUBPS        Z1, Z22, Z13
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z16, Z16, K2, Z12
 	VMOVUPS       Z4, Z16
 	VFNMADD132PS  Z3, Z21, Z13
-	ADDQ          184(AX), DI
 	VMOVUPS       Z12, 576(CX)
 	VFMADD213PS   Z5, Z9, Z16
 	VPERMPS       Z6, Z22, Z19
-	VMAXPS        640(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z9, Z9, Z18
 	VPSLLD        $0x14, Z22, Z22
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z9, Z18, Z16
 	VPADDD        Z19, Z22, Z22
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z20, Z20, K3, Z16
 	VMOVUPS       Z4, Z9
-	ADDQ          184(AX), DI
 	VMOVUPS       Z16, 1152(CX)
 	VFMADD213PS   Z5, Z13, Z9
-	VMAXPS        1216(CX), Z7, Z7
-	VMULPS        Z13, Z13, Z18
 	PREFETCHT0    (DI)
-	VFMADD213PS   Z13, Z18, Z9
+	VMULPS        Z13, Z13, Z18
 	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS.Z Z22, Z22, K1, Z9
+	VFMADD213PS   Z13, Z18, Z9
 	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z22, Z22, K1, Z9
 	VMOVUPS       Z9, 1728(CX)
-	VMAXPS        1792(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -17959,7 +17901,7 @@ loop2:
 	VADDPS.BCST   constants<>+736(SB), Z9, Z9
 	VMOVUPS       Z9, 1464(AX)(BX*4)
 	VMOVUPS       Z21, 3640(AX)(BX*4)
-	VSUBPS        Z8, Z10, Z10
+	VADDPS        Z8, Z10, Z10
 	VMOVUPS       Z10, 2552(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
@@ -17998,120 +17940,115 @@ loop2:
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPS      Y2, Y3
+	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+576(SB), Y2
-	VXORPS       constants<>+0(SB), Y3, Y4
-	VMOVUPS      Y4, 376(AX)(BX*4)
+	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+608(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       (CX), Y3, Y6
+	VADDPS       576(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      576(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+544(SB), Y4, Y11
+	VPCMPEQD     constants<>+608(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
-	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y8, (CX)
-	VSUBPS       Y1, Y7, Y9
+	VBLENDVPS    Y12, (CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       32(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y12, Y9
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y9, Y11
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, 576(CX)
+	VPCMPEQD     constants<>+544(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 576(CX), Y5, Y5
 	VMAXPS       608(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y11, Y11
+	VMOVUPS      Y8, (CX)
+	VMOVUPS      Y9, 576(CX)
+	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VMOVUPS      1152(CX), Y6
-	VPCMPEQD     constants<>+640(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       1152(CX), Y3, Y6
+	VADDPS       1728(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      1728(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+672(SB), Y4, Y11
+	VPCMPEQD     constants<>+640(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
-	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y8, 1152(CX)
-	VSUBPS       Y1, Y7, Y9
+	VBLENDVPS    Y12, 1152(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       1184(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y12, Y9
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y9, Y11
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, 1728(CX)
+	VPCMPEQD     constants<>+672(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 1728(CX), Y5, Y5
 	VMAXPS       1760(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y11, Y11
+	VMOVUPS      Y8, 1152(CX)
+	VMOVUPS      Y9, 1728(CX)
+	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
+	VADDPS       64(R9), Y9, Y9
 	MOVQ         56(AX), R9
 	VADDPS       1088(R9), Y10, Y10
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 96(R9)
+	VMOVUPS      Y9, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1120(R9)
-	VMOVUPS      2304(CX), Y6
+	VADDPS       2304(CX), Y3, Y6
 	VPCMPEQD     constants<>+704(SB), Y4, Y4
-	VBLENDVPS    Y4, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VBLENDVPS    Y4, 2304(CX), Y5, Y5
+	VMAXPS       2336(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y7
 	VMOVUPS      Y7, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y8
@@ -18126,7 +18063,6 @@ loop2:
 	VFMADD213PS  Y4, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
 	VMOVUPS      Y7, 2304(CX)
-	VMAXPS       2336(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
@@ -18137,7 +18073,7 @@ loop2:
 	VADDPS       constants<>+736(SB), Y7, Y7
 	VMOVUPS      Y7, 1464(AX)(BX*4)
 	VMOVUPS      Y6, 3640(AX)(BX*4)
-	VSUBPS       Y3, Y5, Y5
+	VADDPS       Y3, Y5, Y5
 	VMOVUPS      Y5, 2552(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
@@ -18181,40 +18117,39 @@ loop2:
 	SHLQ          $0x02, DI
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
-	VMOVUPS       Z7, Z8
+	VXORPS.BCST   constants<>+0(SB), Z7, Z8
 	VBROADCASTSS  constants<>+576(SB), Z7
-	VXORPS.BCST   constants<>+0(SB), Z8, Z9
-	VMOVUPS       Z9, 376(AX)(BX*4)
+	VMOVUPS       Z8, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+608(SB), Z10
-	VMOVUPS       (CX), Z11
+	VADDPS        (CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       (CX), K1, Z10
+	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
-	VMOVUPS       576(CX), Z15
+	VADDPS        576(CX), Z8, Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVAPS       Z15, K2, Z10
+	VMOVUPS       576(CX), K2, Z10
 	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z8, Z15, Z15
+	VMAXPS        640(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VMOVUPS       1152(CX), Z17
+	VADDPS        1152(CX), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVAPS       Z17, K3, Z10
+	VMOVUPS       1152(CX), K3, Z10
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z1, Z16, Z19
-	VSUBPS        Z8, Z17, Z17
+	VMAXPS        1216(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z19
 	VMOVUPS       Z17, Z21
-	VMOVUPS       1728(CX), Z22
+	VADDPS        1728(CX), Z8, Z22
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
@@ -18222,11 +18157,11 @@ loop2:
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVAPS       Z22, K4, Z10
+	VMOVUPS       1728(CX), K4, Z10
 	VFMADD213PS   Z12, Z18, Z14
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z12
-	VSUBPS        Z8, Z22, Z22
+	VMAXPS        1792(CX), Z7, Z7
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z17, Z12
@@ -18235,43 +18170,39 @@ loop2:
 	VFMADD213PS   Z5, Z19, Z13
 	VPERMPS       Z6, Z21, Z20
 	VFMADD132PS   Z2, Z1, Z23
-	VMAXPS        64(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z19, Z19, Z18
 	VPSLLD        $0x14, Z21, Z21
 	VCMPPS        $0x15, Z0, Z22, K1
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z19, Z18, Z13
 	VPADDD        Z20, Z21, Z21
 	VSUBPS        Z1, Z23, Z18
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z16, Z16, K2, Z13
 	VMOVUPS       Z4, Z16
 	VFNMADD132PS  Z3, Z22, Z18
-	ADDQ          184(AX), DI
 	VMOVUPS       Z13, 576(CX)
 	VFMADD213PS   Z5, Z12, Z16
 	VPERMPS       Z6, Z23, Z20
-	VMAXPS        640(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z12, Z12, Z19
 	VPSLLD        $0x14, Z23, Z23
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z12, Z19, Z16
 	VPADDD        Z20, Z23, Z23
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z21, Z21, K3, Z16
 	VMOVUPS       Z4, Z12
-	ADDQ          184(AX), DI
 	VMOVUPS       Z16, 1152(CX)
 	VFMADD213PS   Z5, Z18, Z12
-	VMAXPS        1216(CX), Z7, Z7
-	VMULPS        Z18, Z18, Z19
 	PREFETCHT0    (DI)
-	VFMADD213PS   Z18, Z19, Z12
+	VMULPS        Z18, Z18, Z19
 	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS.Z Z23, Z23, K1, Z12
+	VFMADD213PS   Z18, Z19, Z12
 	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z23, Z23, K1, Z12
 	VMOVUPS       Z12, 1728(CX)
-	VMAXPS        1792(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -18281,10 +18212,10 @@ loop2:
 	VADDPS        Z17, Z22, Z22
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z15, Z22, Z22
-	VMOVUPS       2304(CX), Z11
+	VADDPS        2304(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       2304(CX), K1, Z10
+	VMAXPS        2368(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -18299,7 +18230,6 @@ loop2:
 	VFMADD213PS   Z9, Z15, Z14
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z14, 2304(CX)
-	VMAXPS        2368(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -18308,7 +18238,7 @@ loop2:
 	VADDPS.BCST   constants<>+736(SB), Z14, Z14
 	VMOVUPS       Z14, 1464(AX)(BX*4)
 	VMOVUPS       Z11, 3640(AX)(BX*4)
-	VSUBPS        Z8, Z10, Z10
+	VADDPS        Z8, Z10, Z10
 	VMOVUPS       Z10, 2552(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
@@ -18347,224 +18277,215 @@ loop2:
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPS      Y2, Y3
+	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+576(SB), Y2
-	VXORPS       constants<>+0(SB), Y3, Y4
-	VMOVUPS      Y4, 376(AX)(BX*4)
+	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+608(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       (CX), Y3, Y6
+	VADDPS       576(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      576(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+544(SB), Y4, Y11
+	VPCMPEQD     constants<>+608(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
-	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y8, (CX)
-	VSUBPS       Y1, Y7, Y9
+	VBLENDVPS    Y12, (CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       32(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y12, Y9
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y9, Y11
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, 576(CX)
+	VPCMPEQD     constants<>+544(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 576(CX), Y5, Y5
 	VMAXPS       608(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y11, Y11
+	VMOVUPS      Y8, (CX)
+	VMOVUPS      Y9, 576(CX)
+	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VMOVUPS      1152(CX), Y6
-	VPCMPEQD     constants<>+640(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       1152(CX), Y3, Y6
+	VADDPS       1728(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      1728(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+672(SB), Y4, Y11
+	VPCMPEQD     constants<>+640(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
-	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y8, 1152(CX)
-	VSUBPS       Y1, Y7, Y9
+	VBLENDVPS    Y12, 1152(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       1184(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y12, Y9
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y9, Y11
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, 1728(CX)
+	VPCMPEQD     constants<>+672(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 1728(CX), Y5, Y5
 	VMAXPS       1760(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y11, Y11
+	VMOVUPS      Y8, 1152(CX)
+	VMOVUPS      Y9, 1728(CX)
+	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
+	VADDPS       64(R9), Y9, Y9
 	MOVQ         56(AX), R9
 	VADDPS       1088(R9), Y10, Y10
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 96(R9)
+	VMOVUPS      Y9, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1120(R9)
-	VMOVUPS      2304(CX), Y6
-	VPCMPEQD     constants<>+704(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       2304(CX), Y3, Y6
+	VADDPS       2880(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      2880(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2624(SB), Y4, Y11
+	VPCMPEQD     constants<>+704(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
-	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y8, 2304(CX)
-	VSUBPS       Y1, Y7, Y9
+	VBLENDVPS    Y12, 2304(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       2336(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y12, Y9
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y9, Y11
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, 2880(CX)
+	VPCMPEQD     constants<>+2624(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 2880(CX), Y5, Y5
 	VMAXPS       2912(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y11, Y11
+	VMOVUPS      Y8, 2304(CX)
+	VMOVUPS      Y9, 2880(CX)
+	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VMOVUPS      3456(CX), Y6
-	VPCMPEQD     constants<>+2656(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       3456(CX), Y3, Y6
+	VADDPS       4032(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      4032(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2688(SB), Y4, Y8
-	VMOVUPS      constants<>+416(SB), Y4
-	VBLENDVPS    Y8, Y10, Y5, Y5
-	VFMADD213PS  constants<>+448(SB), Y7, Y4
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y8
-	VMAXPS       Y10, Y0, Y11
-	VFMADD213PS  Y7, Y8, Y4
-	VMOVUPS      Y11, Y7
-	VFMADD213PS  Y9, Y9, Y4
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y4, 3456(CX)
-	VSUBPS       Y1, Y7, Y8
+	VPCMPEQD     constants<>+2656(SB), Y4, Y12
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VBLENDVPS    Y12, 3456(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       3488(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y11, Y8
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VMOVUPS      Y9, 4032(CX)
+	VPCMPEQD     constants<>+2688(SB), Y4, Y4
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y11, Y7
+	VMULPS       Y11, Y11, Y9
+	VFMADD213PS  Y11, Y9, Y7
+	VFMADD213PS  Y13, Y13, Y7
+	VBLENDVPS    Y4, 4032(CX), Y5, Y5
 	VMAXPS       4064(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y4, Y9, Y9
+	VMOVUPS      Y8, 3456(CX)
+	VMOVUPS      Y7, 4032(CX)
+	VADDPS       Y8, Y7, Y7
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y9, Y9
+	VADDPS       64(DI), Y7, Y7
 	MOVQ         56(AX), DI
 	VADDPS       1088(DI), Y10, Y10
 	MOVQ         56(AX), DI
-	VADDPS       96(DI), Y9, Y9
+	VADDPS       96(DI), Y7, Y7
 	MOVQ         56(AX), DI
 	VADDPS       1120(DI), Y10, Y10
-	VADDPS       constants<>+736(SB), Y9, Y9
-	VMOVUPS      Y9, 1464(AX)(BX*4)
+	VADDPS       constants<>+736(SB), Y7, Y7
+	VMOVUPS      Y7, 1464(AX)(BX*4)
 	VMOVUPS      Y10, 3640(AX)(BX*4)
-	VSUBPS       Y3, Y5, Y5
+	VADDPS       Y3, Y5, Y5
 	VMOVUPS      Y5, 2552(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
@@ -18608,40 +18529,39 @@ loop2:
 	SHLQ          $0x02, DI
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
-	VMOVUPS       Z7, Z8
+	VXORPS.BCST   constants<>+0(SB), Z7, Z8
 	VBROADCASTSS  constants<>+576(SB), Z7
-	VXORPS.BCST   constants<>+0(SB), Z8, Z9
-	VMOVUPS       Z9, 376(AX)(BX*4)
+	VMOVUPS       Z8, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+608(SB), Z10
-	VMOVUPS       (CX), Z11
+	VADDPS        (CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       (CX), K1, Z10
+	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
-	VMOVUPS       576(CX), Z15
+	VADDPS        576(CX), Z8, Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVAPS       Z15, K2, Z10
+	VMOVUPS       576(CX), K2, Z10
 	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z8, Z15, Z15
+	VMAXPS        640(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VMOVUPS       1152(CX), Z17
+	VADDPS        1152(CX), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVAPS       Z17, K3, Z10
+	VMOVUPS       1152(CX), K3, Z10
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z1, Z16, Z19
-	VSUBPS        Z8, Z17, Z17
+	VMAXPS        1216(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z19
 	VMOVUPS       Z17, Z21
-	VMOVUPS       1728(CX), Z22
+	VADDPS        1728(CX), Z8, Z22
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
@@ -18649,11 +18569,11 @@ loop2:
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVAPS       Z22, K4, Z10
+	VMOVUPS       1728(CX), K4, Z10
 	VFMADD213PS   Z12, Z18, Z14
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z12
-	VSUBPS        Z8, Z22, Z22
+	VMAXPS        1792(CX), Z7, Z7
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z17, Z12
@@ -18662,43 +18582,39 @@ loop2:
 	VFMADD213PS   Z5, Z19, Z13
 	VPERMPS       Z6, Z21, Z20
 	VFMADD132PS   Z2, Z1, Z23
-	VMAXPS        64(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z19, Z19, Z18
 	VPSLLD        $0x14, Z21, Z21
 	VCMPPS        $0x15, Z0, Z22, K1
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z19, Z18, Z13
 	VPADDD        Z20, Z21, Z21
 	VSUBPS        Z1, Z23, Z18
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z16, Z16, K2, Z13
 	VMOVUPS       Z4, Z16
 	VFNMADD132PS  Z3, Z22, Z18
-	ADDQ          184(AX), DI
 	VMOVUPS       Z13, 576(CX)
 	VFMADD213PS   Z5, Z12, Z16
 	VPERMPS       Z6, Z23, Z20
-	VMAXPS        640(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z12, Z12, Z19
 	VPSLLD        $0x14, Z23, Z23
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z12, Z19, Z16
 	VPADDD        Z20, Z23, Z23
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z21, Z21, K3, Z16
 	VMOVUPS       Z4, Z12
-	ADDQ          184(AX), DI
 	VMOVUPS       Z16, 1152(CX)
 	VFMADD213PS   Z5, Z18, Z12
-	VMAXPS        1216(CX), Z7, Z7
-	VMULPS        Z18, Z18, Z19
 	PREFETCHT0    (DI)
-	VFMADD213PS   Z18, Z19, Z12
+	VMULPS        Z18, Z18, Z19
 	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS.Z Z23, Z23, K1, Z12
+	VFMADD213PS   Z18, Z19, Z12
 	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z23, Z23, K1, Z12
 	VMOVUPS       Z12, 1728(CX)
-	VMAXPS        1792(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -18708,34 +18624,34 @@ loop2:
 	VADDPS        Z17, Z22, Z22
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z15, Z22, Z22
-	VMOVUPS       2304(CX), Z11
+	VADDPS        2304(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       2304(CX), K1, Z10
+	VMAXPS        2368(CX), Z7, Z7
 	VMOVUPS       Z11, Z14
-	VMOVUPS       2880(CX), Z16
+	VADDPS        2880(CX), Z8, Z16
 	VFMADD132PS   Z2, Z1, Z14
 	VPCMPEQD.BCST constants<>+2624(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVAPS       Z16, K2, Z10
+	VMOVUPS       2880(CX), K2, Z10
 	VSUBPS        Z1, Z14, Z13
-	VSUBPS        Z8, Z16, Z16
+	VMAXPS        2944(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z13
 	VMOVUPS       Z16, Z17
-	VMOVUPS       3456(CX), Z18
+	VADDPS        3456(CX), Z8, Z18
 	VPERMPS       Z6, Z14, Z15
 	VFMADD132PS   Z2, Z1, Z17
 	VPCMPEQD.BCST constants<>+2656(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K2
-	VMOVAPS       Z18, K3, Z10
+	VMOVUPS       3456(CX), K3, Z10
 	VPADDD        Z15, Z14, Z14
 	VSUBPS        Z1, Z17, Z19
-	VSUBPS        Z8, Z18, Z18
+	VMAXPS        3520(CX), Z7, Z7
 	VMOVUPS       Z4, Z15
 	VFNMADD132PS  Z3, Z16, Z19
 	VMOVUPS       Z18, Z21
-	VMOVUPS       4032(CX), Z23
+	VADDPS        4032(CX), Z8, Z23
 	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z17, Z20
 	VFMADD132PS   Z2, Z1, Z21
@@ -18743,11 +18659,11 @@ loop2:
 	VMULPS        Z13, Z13, Z9
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
-	VMOVAPS       Z23, K4, Z10
+	VMOVUPS       4032(CX), K4, Z10
 	VFMADD213PS   Z13, Z9, Z15
 	VPADDD        Z20, Z17, Z17
 	VSUBPS        Z1, Z21, Z9
-	VSUBPS        Z8, Z23, Z23
+	VMAXPS        4096(CX), Z7, Z7
 	VFMADD213PS.Z Z14, Z14, K1, Z15
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z18, Z9
@@ -18756,43 +18672,39 @@ loop2:
 	VFMADD213PS   Z5, Z19, Z13
 	VPERMPS       Z6, Z21, Z20
 	VFMADD132PS   Z2, Z1, Z24
-	VMAXPS        2368(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z19, Z19, Z14
 	VPSLLD        $0x14, Z21, Z21
 	VCMPPS        $0x15, Z0, Z23, K1
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z19, Z14, Z13
 	VPADDD        Z20, Z21, Z21
 	VSUBPS        Z1, Z24, Z14
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VMOVUPS       Z4, Z17
 	VFNMADD132PS  Z3, Z23, Z14
-	ADDQ          184(AX), DI
 	VMOVUPS       Z13, 2880(CX)
 	VFMADD213PS   Z5, Z9, Z17
 	VPERMPS       Z6, Z24, Z20
-	VMAXPS        2944(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z9, Z9, Z19
 	VPSLLD        $0x14, Z24, Z24
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z9, Z19, Z17
 	VPADDD        Z20, Z24, Z24
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z21, Z21, K3, Z17
 	VMOVUPS       Z4, Z9
-	ADDQ          184(AX), DI
 	VMOVUPS       Z17, 3456(CX)
 	VFMADD213PS   Z5, Z14, Z9
-	VMAXPS        3520(CX), Z7, Z7
-	VMULPS        Z14, Z14, Z19
 	PREFETCHT0    (DI)
-	VFMADD213PS   Z14, Z19, Z9
+	VMULPS        Z14, Z14, Z19
 	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS.Z Z24, Z24, K1, Z9
+	VFMADD213PS   Z14, Z19, Z9
 	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z24, Z24, K1, Z9
 	VMOVUPS       Z9, 4032(CX)
-	VMAXPS        4096(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -18807,7 +18719,7 @@ loop2:
 	VADDPS.BCST   constants<>+736(SB), Z9, Z9
 	VMOVUPS       Z9, 1464(AX)(BX*4)
 	VMOVUPS       Z23, 3640(AX)(BX*4)
-	VSUBPS        Z8, Z10, Z10
+	VADDPS        Z8, Z10, Z10
 	VMOVUPS       Z10, 2552(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
@@ -18846,278 +18758,267 @@ loop2:
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPS      Y2, Y3
+	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+576(SB), Y2
-	VXORPS       constants<>+0(SB), Y3, Y4
-	VMOVUPS      Y4, 376(AX)(BX*4)
+	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+608(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       (CX), Y3, Y6
+	VADDPS       576(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      576(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+544(SB), Y4, Y11
+	VPCMPEQD     constants<>+608(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
-	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y8, (CX)
-	VSUBPS       Y1, Y7, Y9
+	VBLENDVPS    Y12, (CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       32(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y12, Y9
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y9, Y11
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, 576(CX)
+	VPCMPEQD     constants<>+544(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 576(CX), Y5, Y5
 	VMAXPS       608(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y11, Y11
+	VMOVUPS      Y8, (CX)
+	VMOVUPS      Y9, 576(CX)
+	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VMOVUPS      1152(CX), Y6
-	VPCMPEQD     constants<>+640(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       1152(CX), Y3, Y6
+	VADDPS       1728(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      1728(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+672(SB), Y4, Y11
+	VPCMPEQD     constants<>+640(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
-	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y8, 1152(CX)
-	VSUBPS       Y1, Y7, Y9
+	VBLENDVPS    Y12, 1152(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       1184(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y12, Y9
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y9, Y11
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, 1728(CX)
+	VPCMPEQD     constants<>+672(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 1728(CX), Y5, Y5
 	VMAXPS       1760(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y11, Y11
+	VMOVUPS      Y8, 1152(CX)
+	VMOVUPS      Y9, 1728(CX)
+	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
+	VADDPS       64(R9), Y9, Y9
 	MOVQ         56(AX), R9
 	VADDPS       1088(R9), Y10, Y10
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 96(R9)
+	VMOVUPS      Y9, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1120(R9)
-	VMOVUPS      2304(CX), Y6
-	VPCMPEQD     constants<>+704(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       2304(CX), Y3, Y6
+	VADDPS       2880(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      2880(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2624(SB), Y4, Y11
+	VPCMPEQD     constants<>+704(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
-	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y8, 2304(CX)
-	VSUBPS       Y1, Y7, Y9
+	VBLENDVPS    Y12, 2304(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       2336(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y12, Y9
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y9, Y11
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, 2880(CX)
+	VPCMPEQD     constants<>+2624(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 2880(CX), Y5, Y5
 	VMAXPS       2912(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y11, Y11
+	VMOVUPS      Y8, 2304(CX)
+	VMOVUPS      Y9, 2880(CX)
+	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VMOVUPS      3456(CX), Y6
-	VPCMPEQD     constants<>+2656(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       3456(CX), Y3, Y6
+	VADDPS       4032(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      4032(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2688(SB), Y4, Y11
+	VPCMPEQD     constants<>+2656(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
-	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y8, 3456(CX)
-	VSUBPS       Y1, Y7, Y9
+	VBLENDVPS    Y12, 3456(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       3488(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y12, Y9
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y9, Y11
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, 4032(CX)
+	VPCMPEQD     constants<>+2688(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 4032(CX), Y5, Y5
 	VMAXPS       4064(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y11, Y11
+	VMOVUPS      Y8, 3456(CX)
+	VMOVUPS      Y9, 4032(CX)
+	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
+	VADDPS       64(R9), Y9, Y9
 	MOVQ         56(AX), R9
 	VADDPS       1088(R9), Y10, Y10
 	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y11, Y11
+	VADDPS       96(R9), Y9, Y9
 	MOVQ         56(AX), R9
 	VADDPS       1120(R9), Y10, Y10
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 128(R9)
+	VMOVUPS      Y9, 128(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1152(R9)
-	VMOVUPS      4608(CX), Y6
-	VPCMPEQD     constants<>+2720(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       4608(CX), Y3, Y6
+	VADDPS       5184(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      5184(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2752(SB), Y4, Y8
-	VMOVUPS      constants<>+416(SB), Y4
-	VBLENDVPS    Y8, Y10, Y5, Y5
-	VFMADD213PS  constants<>+448(SB), Y7, Y4
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y8
-	VMAXPS       Y10, Y0, Y11
-	VFMADD213PS  Y7, Y8, Y4
-	VMOVUPS      Y11, Y7
-	VFMADD213PS  Y9, Y9, Y4
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y4, 4608(CX)
-	VSUBPS       Y1, Y7, Y8
+	VPCMPEQD     constants<>+2720(SB), Y4, Y12
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VBLENDVPS    Y12, 4608(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       4640(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y11, Y8
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VMOVUPS      Y9, 5184(CX)
+	VPCMPEQD     constants<>+2752(SB), Y4, Y4
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y11, Y7
+	VMULPS       Y11, Y11, Y9
+	VFMADD213PS  Y11, Y9, Y7
+	VFMADD213PS  Y13, Y13, Y7
+	VBLENDVPS    Y4, 5184(CX), Y5, Y5
 	VMAXPS       5216(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y4, Y9, Y9
+	VMOVUPS      Y8, 4608(CX)
+	VMOVUPS      Y7, 5184(CX)
+	VADDPS       Y8, Y7, Y7
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), DI
-	VADDPS       128(DI), Y9, Y9
+	VADDPS       128(DI), Y7, Y7
 	MOVQ         56(AX), DI
 	VADDPS       1152(DI), Y10, Y10
-	VADDPS       constants<>+736(SB), Y9, Y9
-	VMOVUPS      Y9, 1464(AX)(BX*4)
+	VADDPS       constants<>+736(SB), Y7, Y7
+	VMOVUPS      Y7, 1464(AX)(BX*4)
 	VMOVUPS      Y10, 3640(AX)(BX*4)
-	VSUBPS       Y3, Y5, Y5
+	VADDPS       Y3, Y5, Y5
 	VMOVUPS      Y5, 2552(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
@@ -19161,40 +19062,39 @@ loop2:
 	SHLQ          $0x02, DI
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
-	VMOVUPS       Z7, Z8
+	VXORPS.BCST   constants<>+0(SB), Z7, Z8
 	VBROADCASTSS  constants<>+576(SB), Z7
-	VXORPS.BCST   constants<>+0(SB), Z8, Z9
-	VMOVUPS       Z9, 376(AX)(BX*4)
+	VMOVUPS       Z8, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+608(SB), Z10
-	VMOVUPS       (CX), Z11
+	VADDPS        (CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       (CX), K1, Z10
+	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
-	VMOVUPS       576(CX), Z15
+	VADDPS        576(CX), Z8, Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVAPS       Z15, K2, Z10
+	VMOVUPS       576(CX), K2, Z10
 	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z8, Z15, Z15
+	VMAXPS        640(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VMOVUPS       1152(CX), Z17
+	VADDPS        1152(CX), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVAPS       Z17, K3, Z10
+	VMOVUPS       1152(CX), K3, Z10
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z1, Z16, Z19
-	VSUBPS        Z8, Z17, Z17
+	VMAXPS        1216(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z19
 	VMOVUPS       Z17, Z21
-	VMOVUPS       1728(CX), Z22
+	VADDPS        1728(CX), Z8, Z22
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
@@ -19202,11 +19102,11 @@ loop2:
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVAPS       Z22, K4, Z10
+	VMOVUPS       1728(CX), K4, Z10
 	VFMADD213PS   Z12, Z18, Z14
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z12
-	VSUBPS        Z8, Z22, Z22
+	VMAXPS        1792(CX), Z7, Z7
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z17, Z12
@@ -19215,43 +19115,39 @@ loop2:
 	VFMADD213PS   Z5, Z19, Z13
 	VPERMPS       Z6, Z21, Z20
 	VFMADD132PS   Z2, Z1, Z23
-	VMAXPS        64(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z19, Z19, Z18
 	VPSLLD        $0x14, Z21, Z21
 	VCMPPS        $0x15, Z0, Z22, K1
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z19, Z18, Z13
 	VPADDD        Z20, Z21, Z21
 	VSUBPS        Z1, Z23, Z18
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z16, Z16, K2, Z13
 	VMOVUPS       Z4, Z16
 	VFNMADD132PS  Z3, Z22, Z18
-	ADDQ          184(AX), DI
 	VMOVUPS       Z13, 576(CX)
 	VFMADD213PS   Z5, Z12, Z16
 	VPERMPS       Z6, Z23, Z20
-	VMAXPS        640(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z12, Z12, Z19
 	VPSLLD        $0x14, Z23, Z23
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z12, Z19, Z16
 	VPADDD        Z20, Z23, Z23
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z21, Z21, K3, Z16
 	VMOVUPS       Z4, Z12
-	ADDQ          184(AX), DI
 	VMOVUPS       Z16, 1152(CX)
 	VFMADD213PS   Z5, Z18, Z12
-	VMAXPS        1216(CX), Z7, Z7
-	VMULPS        Z18, Z18, Z19
 	PREFETCHT0    (DI)
-	VFMADD213PS   Z18, Z19, Z12
+	VMULPS        Z18, Z18, Z19
 	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS.Z Z23, Z23, K1, Z12
+	VFMADD213PS   Z18, Z19, Z12
 	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z23, Z23, K1, Z12
 	VMOVUPS       Z12, 1728(CX)
-	VMAXPS        1792(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -19261,34 +19157,34 @@ loop2:
 	VADDPS        Z17, Z22, Z22
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z15, Z22, Z22
-	VMOVUPS       2304(CX), Z11
+	VADDPS        2304(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       2304(CX), K1, Z10
+	VMAXPS        2368(CX), Z7, Z7
 	VMOVUPS       Z11, Z14
-	VMOVUPS       2880(CX), Z16
+	VADDPS        2880(CX), Z8, Z16
 	VFMADD132PS   Z2, Z1, Z14
 	VPCMPEQD.BCST constants<>+2624(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVAPS       Z16, K2, Z10
+	VMOVUPS       2880(CX), K2, Z10
 	VSUBPS        Z1, Z14, Z13
-	VSUBPS        Z8, Z16, Z16
+	VMAXPS        2944(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z13
 	VMOVUPS       Z16, Z17
-	VMOVUPS       3456(CX), Z18
+	VADDPS        3456(CX), Z8, Z18
 	VPERMPS       Z6, Z14, Z15
 	VFMADD132PS   Z2, Z1, Z17
 	VPCMPEQD.BCST constants<>+2656(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K2
-	VMOVAPS       Z18, K3, Z10
+	VMOVUPS       3456(CX), K3, Z10
 	VPADDD        Z15, Z14, Z14
 	VSUBPS        Z1, Z17, Z20
-	VSUBPS        Z8, Z18, Z18
+	VMAXPS        3520(CX), Z7, Z7
 	VMOVUPS       Z4, Z15
 	VFNMADD132PS  Z3, Z16, Z20
 	VMOVUPS       Z18, Z23
-	VMOVUPS       4032(CX), Z24
+	VADDPS        4032(CX), Z8, Z24
 	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z23
@@ -19296,11 +19192,11 @@ loop2:
 	VMULPS        Z13, Z13, Z19
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
-	VMOVAPS       Z24, K4, Z10
+	VMOVUPS       4032(CX), K4, Z10
 	VFMADD213PS   Z13, Z19, Z15
 	VPADDD        Z21, Z17, Z17
 	VSUBPS        Z1, Z23, Z13
-	VSUBPS        Z8, Z24, Z24
+	VMAXPS        4096(CX), Z7, Z7
 	VFMADD213PS.Z Z14, Z14, K1, Z15
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z18, Z13
@@ -19309,43 +19205,39 @@ loop2:
 	VFMADD213PS   Z5, Z20, Z14
 	VPERMPS       Z6, Z23, Z21
 	VFMADD132PS   Z2, Z1, Z25
-	VMAXPS        2368(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z20, Z20, Z19
 	VPSLLD        $0x14, Z23, Z23
 	VCMPPS        $0x15, Z0, Z24, K1
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z20, Z19, Z14
 	VPADDD        Z21, Z23, Z23
 	VSUBPS        Z1, Z25, Z19
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z17, Z17, K2, Z14
 	VMOVUPS       Z4, Z17
 	VFNMADD132PS  Z3, Z24, Z19
-	ADDQ          184(AX), DI
 	VMOVUPS       Z14, 2880(CX)
 	VFMADD213PS   Z5, Z13, Z17
 	VPERMPS       Z6, Z25, Z21
-	VMAXPS        2944(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z13, Z13, Z20
 	VPSLLD        $0x14, Z25, Z25
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z13, Z20, Z17
 	VPADDD        Z21, Z25, Z25
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z23, Z23, K3, Z17
 	VMOVUPS       Z4, Z13
-	ADDQ          184(AX), DI
 	VMOVUPS       Z17, 3456(CX)
 	VFMADD213PS   Z5, Z19, Z13
-	VMAXPS        3520(CX), Z7, Z7
-	VMULPS        Z19, Z19, Z20
 	PREFETCHT0    (DI)
-	VFMADD213PS   Z19, Z20, Z13
+	VMULPS        Z19, Z19, Z20
 	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS.Z Z25, Z25, K1, Z13
+	VFMADD213PS   Z19, Z20, Z13
 	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z25, Z25, K1, Z13
 	VMOVUPS       Z13, 4032(CX)
-	VMAXPS        4096(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -19357,18 +19249,18 @@ loop2:
 	VADDPS        Z16, Z24, Z24
 	VADDPS        Z12, Z13, Z13
 	VADDPS        Z22, Z24, Z24
-	VMOVUPS       4608(CX), Z11
+	VADDPS        4608(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+2720(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       4608(CX), K1, Z10
+	VMAXPS        4672(CX), Z7, Z7
 	VMOVUPS       Z11, Z12
-	VMOVUPS       5184(CX), Z14
+	VADDPS        5184(CX), Z8, Z14
 	VFMADD132PS   Z2, Z1, Z12
 	VPCMPEQD.BCST constants<>+2752(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVAPS       Z14, K2, Z10
+	VMOVUPS       5184(CX), K2, Z10
 	VSUBPS        Z1, Z12, Z9
-	VSUBPS        Z8, Z14, Z14
+	VMAXPS        5248(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z9
 	VMOVUPS       Z14, Z16
 	VPERMPS       Z6, Z12, Z15
@@ -19389,15 +19281,13 @@ loop2:
 	VMOVUPS       Z4, Z9
 	VMOVUPS       Z15, 4608(CX)
 	VFMADD213PS   Z5, Z18, Z9
-	VMAXPS        4672(CX), Z7, Z7
-	VMULPS        Z18, Z18, Z12
 	PREFETCHT0    (DI)
-	VFMADD213PS   Z18, Z12, Z9
+	VMULPS        Z18, Z18, Z12
 	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS.Z Z16, Z16, K2, Z9
+	VFMADD213PS   Z18, Z12, Z9
 	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z16, Z16, K2, Z9
 	VMOVUPS       Z9, 5184(CX)
-	VMAXPS        5248(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -19408,7 +19298,7 @@ loop2:
 	VADDPS.BCST   constants<>+736(SB), Z9, Z9
 	VMOVUPS       Z9, 1464(AX)(BX*4)
 	VMOVUPS       Z14, 3640(AX)(BX*4)
-	VSUBPS        Z8, Z10, Z10
+	VADDPS        Z8, Z10, Z10
 	VMOVUPS       Z10, 2552(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
@@ -19447,440 +19337,423 @@ loop2:
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPS      Y2, Y3
+	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+576(SB), Y2
-	VXORPS       constants<>+0(SB), Y3, Y4
-	VMOVUPS      Y4, 376(AX)(BX*4)
+	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
-	VPCMPEQD     constants<>+608(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       (CX), Y3, Y6
+	VADDPS       576(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      576(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+544(SB), Y4, Y11
+	VPCMPEQD     constants<>+608(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
-	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y8, (CX)
-	VSUBPS       Y1, Y7, Y9
+	VBLENDVPS    Y12, (CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       32(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y12, Y9
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y9, Y11
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, 576(CX)
+	VPCMPEQD     constants<>+544(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 576(CX), Y5, Y5
 	VMAXPS       608(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y11, Y11
+	VMOVUPS      Y8, (CX)
+	VMOVUPS      Y9, 576(CX)
+	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VMOVUPS      1152(CX), Y6
-	VPCMPEQD     constants<>+640(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       1152(CX), Y3, Y6
+	VADDPS       1728(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      1728(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+672(SB), Y4, Y11
+	VPCMPEQD     constants<>+640(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
-	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y8, 1152(CX)
-	VSUBPS       Y1, Y7, Y9
+	VBLENDVPS    Y12, 1152(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       1184(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y12, Y9
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y9, Y11
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, 1728(CX)
+	VPCMPEQD     constants<>+672(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 1728(CX), Y5, Y5
 	VMAXPS       1760(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y11, Y11
+	VMOVUPS      Y8, 1152(CX)
+	VMOVUPS      Y9, 1728(CX)
+	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
+	VADDPS       64(R9), Y9, Y9
 	MOVQ         56(AX), R9
 	VADDPS       1088(R9), Y10, Y10
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 96(R9)
+	VMOVUPS      Y9, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1120(R9)
-	VMOVUPS      2304(CX), Y6
-	VPCMPEQD     constants<>+704(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       2304(CX), Y3, Y6
+	VADDPS       2880(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      2880(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2624(SB), Y4, Y11
+	VPCMPEQD     constants<>+704(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
-	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y8, 2304(CX)
-	VSUBPS       Y1, Y7, Y9
+	VBLENDVPS    Y12, 2304(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       2336(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y12, Y9
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y9, Y11
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, 2880(CX)
+	VPCMPEQD     constants<>+2624(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 2880(CX), Y5, Y5
 	VMAXPS       2912(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y11, Y11
+	VMOVUPS      Y8, 2304(CX)
+	VMOVUPS      Y9, 2880(CX)
+	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VMOVUPS      3456(CX), Y6
-	VPCMPEQD     constants<>+2656(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       3456(CX), Y3, Y6
+	VADDPS       4032(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      4032(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2688(SB), Y4, Y11
+	VPCMPEQD     constants<>+2656(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
-	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y8, 3456(CX)
-	VSUBPS       Y1, Y7, Y9
+	VBLENDVPS    Y12, 3456(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       3488(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y12, Y9
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y9, Y11
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, 4032(CX)
+	VPCMPEQD     constants<>+2688(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 4032(CX), Y5, Y5
 	VMAXPS       4064(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y11, Y11
+	VMOVUPS      Y8, 3456(CX)
+	VMOVUPS      Y9, 4032(CX)
+	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
+	VADDPS       64(R9), Y9, Y9
 	MOVQ         56(AX), R9
 	VADDPS       1088(R9), Y10, Y10
 	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y11, Y11
+	VADDPS       96(R9), Y9, Y9
 	MOVQ         56(AX), R9
 	VADDPS       1120(R9), Y10, Y10
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 128(R9)
+	VMOVUPS      Y9, 128(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1152(R9)
-	VMOVUPS      4608(CX), Y6
-	VPCMPEQD     constants<>+2720(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       4608(CX), Y3, Y6
+	VADDPS       5184(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      5184(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2752(SB), Y4, Y11
+	VPCMPEQD     constants<>+2720(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
-	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y8, 4608(CX)
-	VSUBPS       Y1, Y7, Y9
+	VBLENDVPS    Y12, 4608(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       4640(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y12, Y9
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y9, Y11
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, 5184(CX)
+	VPCMPEQD     constants<>+2752(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 5184(CX), Y5, Y5
 	VMAXPS       5216(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y11, Y11
+	VMOVUPS      Y8, 4608(CX)
+	VMOVUPS      Y9, 5184(CX)
+	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VMOVUPS      5760(CX), Y6
-	VPCMPEQD     constants<>+2784(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       5760(CX), Y3, Y6
+	VADDPS       6336(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      6336(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2816(SB), Y4, Y11
+	VPCMPEQD     constants<>+2784(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
-	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y8, 5760(CX)
-	VSUBPS       Y1, Y7, Y9
+	VBLENDVPS    Y12, 5760(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       5792(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y12, Y9
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y9, Y11
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, 6336(CX)
+	VPCMPEQD     constants<>+2816(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 6336(CX), Y5, Y5
 	VMAXPS       6368(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y11, Y11
+	VMOVUPS      Y8, 5760(CX)
+	VMOVUPS      Y9, 6336(CX)
+	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y11, Y11
+	VADDPS       64(R9), Y9, Y9
 	MOVQ         56(AX), R9
 	VADDPS       1088(R9), Y10, Y10
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 96(R9)
+	VMOVUPS      Y9, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1120(R9)
-	VMOVUPS      6912(CX), Y6
-	VPCMPEQD     constants<>+2848(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       6912(CX), Y3, Y6
+	VADDPS       7488(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      7488(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2880(SB), Y4, Y11
+	VPCMPEQD     constants<>+2848(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
-	VBLENDVPS    Y11, Y10, Y5, Y5
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y11
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  Y7, Y11, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y8, 6912(CX)
-	VSUBPS       Y1, Y7, Y9
+	VBLENDVPS    Y12, 6912(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       6944(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y12, Y9
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y11
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y11, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y9, Y11
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y11
-	VFMADD213PS  Y7, Y7, Y11
-	VMOVUPS      Y11, 7488(CX)
+	VPCMPEQD     constants<>+2880(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 7488(CX), Y5, Y5
 	VMAXPS       7520(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y11, Y11
+	VMOVUPS      Y8, 6912(CX)
+	VMOVUPS      Y9, 7488(CX)
+	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
-	VMOVUPS      Y11, 64(R9)
+	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VMOVUPS      8064(CX), Y6
-	VPCMPEQD     constants<>+2912(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       8064(CX), Y3, Y6
+	VADDPS       8640(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
-	VMOVUPS      8640(CX), Y10
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2944(SB), Y4, Y8
-	VMOVUPS      constants<>+416(SB), Y4
-	VBLENDVPS    Y8, Y10, Y5, Y5
-	VFMADD213PS  constants<>+448(SB), Y7, Y4
-	VSUBPS       Y3, Y10, Y10
-	VMULPS       Y7, Y7, Y8
-	VMAXPS       Y10, Y0, Y11
-	VFMADD213PS  Y7, Y8, Y4
-	VMOVUPS      Y11, Y7
-	VFMADD213PS  Y9, Y9, Y4
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y4, 8064(CX)
-	VSUBPS       Y1, Y7, Y8
+	VPCMPEQD     constants<>+2912(SB), Y4, Y12
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VBLENDVPS    Y12, 8064(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       8096(CX), Y2, Y2
-	VFNMADD132PS constants<>+384(SB), Y11, Y8
-	PREFETCHT0   (DI)
-	VPERMPS      constants<>+480(SB), Y7, Y9
-	PREFETCHT0   (DI)(R8*1)
-	VPSLLD       $0x14, Y7, Y7
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPADDD       Y9, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y7, Y7, Y9
-	VMOVUPS      Y9, 8640(CX)
+	VPCMPEQD     constants<>+2944(SB), Y4, Y4
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y11, Y7
+	VMULPS       Y11, Y11, Y9
+	VFMADD213PS  Y11, Y9, Y7
+	VFMADD213PS  Y13, Y13, Y7
+	VBLENDVPS    Y4, 8640(CX), Y5, Y5
 	VMAXPS       8672(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y4, Y9, Y9
+	VMOVUPS      Y8, 8064(CX)
+	VMOVUPS      Y7, 8640(CX)
+	VADDPS       Y8, Y7, Y7
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y9, Y9
+	VADDPS       64(DI), Y7, Y7
 	MOVQ         56(AX), DI
 	VADDPS       1088(DI), Y10, Y10
 	MOVQ         56(AX), DI
-	VADDPS       96(DI), Y9, Y9
+	VADDPS       96(DI), Y7, Y7
 	MOVQ         56(AX), DI
 	VADDPS       1120(DI), Y10, Y10
 	MOVQ         56(AX), DI
-	VADDPS       128(DI), Y9, Y9
+	VADDPS       128(DI), Y7, Y7
 	MOVQ         56(AX), DI
 	VADDPS       1152(DI), Y10, Y10
-	VADDPS       constants<>+736(SB), Y9, Y9
-	VMOVUPS      Y9, 1464(AX)(BX*4)
+	VADDPS       constants<>+736(SB), Y7, Y7
+	VMOVUPS      Y7, 1464(AX)(BX*4)
 	VMOVUPS      Y10, 3640(AX)(BX*4)
-	VSUBPS       Y3, Y5, Y5
+	VADDPS       Y3, Y5, Y5
 	VMOVUPS      Y5, 2552(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
@@ -19924,40 +19797,39 @@ loop2:
 	SHLQ          $0x02, DI
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
-	VMOVUPS       Z7, Z8
+	VXORPS.BCST   constants<>+0(SB), Z7, Z8
 	VBROADCASTSS  constants<>+576(SB), Z7
-	VXORPS.BCST   constants<>+0(SB), Z8, Z9
-	VMOVUPS       Z9, 376(AX)(BX*4)
+	VMOVUPS       Z8, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+608(SB), Z10
-	VMOVUPS       (CX), Z11
+	VADDPS        (CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       (CX), K1, Z10
+	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
-	VMOVUPS       576(CX), Z15
+	VADDPS        576(CX), Z8, Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVAPS       Z15, K2, Z10
+	VMOVUPS       576(CX), K2, Z10
 	VSUBPS        Z1, Z13, Z12
-	VSUBPS        Z8, Z15, Z15
+	VMAXPS        640(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VMOVUPS       1152(CX), Z17
+	VADDPS        1152(CX), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVAPS       Z17, K3, Z10
+	VMOVUPS       1152(CX), K3, Z10
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z1, Z16, Z19
-	VSUBPS        Z8, Z17, Z17
+	VMAXPS        1216(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z19
 	VMOVUPS       Z17, Z21
-	VMOVUPS       1728(CX), Z22
+	VADDPS        1728(CX), Z8, Z22
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
@@ -19965,11 +19837,11 @@ loop2:
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVAPS       Z22, K4, Z10
+	VMOVUPS       1728(CX), K4, Z10
 	VFMADD213PS   Z12, Z18, Z14
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z12
-	VSUBPS        Z8, Z22, Z22
+	VMAXPS        1792(CX), Z7, Z7
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z17, Z12
@@ -19978,43 +19850,39 @@ loop2:
 	VFMADD213PS   Z5, Z19, Z13
 	VPERMPS       Z6, Z21, Z20
 	VFMADD132PS   Z2, Z1, Z23
-	VMAXPS        64(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z19, Z19, Z18
 	VPSLLD        $0x14, Z21, Z21
 	VCMPPS        $0x15, Z0, Z22, K1
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z19, Z18, Z13
 	VPADDD        Z20, Z21, Z21
 	VSUBPS        Z1, Z23, Z18
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z16, Z16, K2, Z13
 	VMOVUPS       Z4, Z16
 	VFNMADD132PS  Z3, Z22, Z18
-	ADDQ          184(AX), DI
 	VMOVUPS       Z13, 576(CX)
 	VFMADD213PS   Z5, Z12, Z16
 	VPERMPS       Z6, Z23, Z20
-	VMAXPS        640(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z12, Z12, Z19
 	VPSLLD        $0x14, Z23, Z23
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z12, Z19, Z16
 	VPADDD        Z20, Z23, Z23
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z21, Z21, K3, Z16
 	VMOVUPS       Z4, Z12
-	ADDQ          184(AX), DI
 	VMOVUPS       Z16, 1152(CX)
 	VFMADD213PS   Z5, Z18, Z12
-	VMAXPS        1216(CX), Z7, Z7
-	VMULPS        Z18, Z18, Z19
 	PREFETCHT0    (DI)
-	VFMADD213PS   Z18, Z19, Z12
+	VMULPS        Z18, Z18, Z19
 	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS.Z Z23, Z23, K1, Z12
+	VFMADD213PS   Z18, Z19, Z12
 	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z23, Z23, K1, Z12
 	VMOVUPS       Z12, 1728(CX)
-	VMAXPS        1792(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -20024,34 +19892,34 @@ loop2:
 	VADDPS        Z17, Z22, Z22
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z15, Z22, Z22
-	VMOVUPS       2304(CX), Z11
+	VADDPS        2304(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       2304(CX), K1, Z10
+	VMAXPS        2368(CX), Z7, Z7
 	VMOVUPS       Z11, Z14
-	VMOVUPS       2880(CX), Z16
+	VADDPS        2880(CX), Z8, Z16
 	VFMADD132PS   Z2, Z1, Z14
 	VPCMPEQD.BCST constants<>+2624(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVAPS       Z16, K2, Z10
+	VMOVUPS       2880(CX), K2, Z10
 	VSUBPS        Z1, Z14, Z13
-	VSUBPS        Z8, Z16, Z16
+	VMAXPS        2944(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z13
 	VMOVUPS       Z16, Z17
-	VMOVUPS       3456(CX), Z18
+	VADDPS        3456(CX), Z8, Z18
 	VPERMPS       Z6, Z14, Z15
 	VFMADD132PS   Z2, Z1, Z17
 	VPCMPEQD.BCST constants<>+2656(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K2
-	VMOVAPS       Z18, K3, Z10
+	VMOVUPS       3456(CX), K3, Z10
 	VPADDD        Z15, Z14, Z14
 	VSUBPS        Z1, Z17, Z20
-	VSUBPS        Z8, Z18, Z18
+	VMAXPS        3520(CX), Z7, Z7
 	VMOVUPS       Z4, Z15
 	VFNMADD132PS  Z3, Z16, Z20
 	VMOVUPS       Z18, Z23
-	VMOVUPS       4032(CX), Z24
+	VADDPS        4032(CX), Z8, Z24
 	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z23
@@ -20059,11 +19927,11 @@ loop2:
 	VMULPS        Z13, Z13, Z19
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
-	VMOVAPS       Z24, K4, Z10
+	VMOVUPS       4032(CX), K4, Z10
 	VFMADD213PS   Z13, Z19, Z15
 	VPADDD        Z21, Z17, Z17
 	VSUBPS        Z1, Z23, Z13
-	VSUBPS        Z8, Z24, Z24
+	VMAXPS        4096(CX), Z7, Z7
 	VFMADD213PS.Z Z14, Z14, K1, Z15
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z18, Z13
@@ -20072,43 +19940,39 @@ loop2:
 	VFMADD213PS   Z5, Z20, Z14
 	VPERMPS       Z6, Z23, Z21
 	VFMADD132PS   Z2, Z1, Z25
-	VMAXPS        2368(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z20, Z20, Z19
 	VPSLLD        $0x14, Z23, Z23
 	VCMPPS        $0x15, Z0, Z24, K1
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z20, Z19, Z14
 	VPADDD        Z21, Z23, Z23
 	VSUBPS        Z1, Z25, Z19
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z17, Z17, K2, Z14
 	VMOVUPS       Z4, Z17
 	VFNMADD132PS  Z3, Z24, Z19
-	ADDQ          184(AX), DI
 	VMOVUPS       Z14, 2880(CX)
 	VFMADD213PS   Z5, Z13, Z17
 	VPERMPS       Z6, Z25, Z21
-	VMAXPS        2944(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z13, Z13, Z20
 	VPSLLD        $0x14, Z25, Z25
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z13, Z20, Z17
 	VPADDD        Z21, Z25, Z25
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z23, Z23, K3, Z17
 	VMOVUPS       Z4, Z13
-	ADDQ          184(AX), DI
 	VMOVUPS       Z17, 3456(CX)
 	VFMADD213PS   Z5, Z19, Z13
-	VMAXPS        3520(CX), Z7, Z7
-	VMULPS        Z19, Z19, Z20
 	PREFETCHT0    (DI)
-	VFMADD213PS   Z19, Z20, Z13
+	VMULPS        Z19, Z19, Z20
 	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS.Z Z25, Z25, K1, Z13
+	VFMADD213PS   Z19, Z20, Z13
 	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z25, Z25, K1, Z13
 	VMOVUPS       Z13, 4032(CX)
-	VMAXPS        4096(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -20120,34 +19984,34 @@ loop2:
 	VADDPS        Z16, Z24, Z24
 	VADDPS        Z12, Z13, Z13
 	VADDPS        Z22, Z24, Z24
-	VMOVUPS       4608(CX), Z11
+	VADDPS        4608(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+2720(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       4608(CX), K1, Z10
+	VMAXPS        4672(CX), Z7, Z7
 	VMOVUPS       Z11, Z14
-	VMOVUPS       5184(CX), Z16
+	VADDPS        5184(CX), Z8, Z16
 	VFMADD132PS   Z2, Z1, Z14
 	VPCMPEQD.BCST constants<>+2752(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVAPS       Z16, K2, Z10
+	VMOVUPS       5184(CX), K2, Z10
 	VSUBPS        Z1, Z14, Z12
-	VSUBPS        Z8, Z16, Z16
+	VMAXPS        5248(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z16, Z17
-	VMOVUPS       5760(CX), Z18
+	VADDPS        5760(CX), Z8, Z18
 	VPERMPS       Z6, Z14, Z15
 	VFMADD132PS   Z2, Z1, Z17
 	VPCMPEQD.BCST constants<>+2784(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K2
-	VMOVAPS       Z18, K3, Z10
+	VMOVUPS       5760(CX), K3, Z10
 	VPADDD        Z15, Z14, Z14
 	VSUBPS        Z1, Z17, Z20
-	VSUBPS        Z8, Z18, Z18
+	VMAXPS        5824(CX), Z7, Z7
 	VMOVUPS       Z4, Z15
 	VFNMADD132PS  Z3, Z16, Z20
 	VMOVUPS       Z18, Z22
-	VMOVUPS       6336(CX), Z23
+	VADDPS        6336(CX), Z8, Z23
 	VFMADD213PS   Z5, Z12, Z15
 	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z22
@@ -20155,11 +20019,11 @@ loop2:
 	VMULPS        Z12, Z12, Z19
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
-	VMOVAPS       Z23, K4, Z10
+	VMOVUPS       6336(CX), K4, Z10
 	VFMADD213PS   Z12, Z19, Z15
 	VPADDD        Z21, Z17, Z17
 	VSUBPS        Z1, Z22, Z12
-	VSUBPS        Z8, Z23, Z23
+	VMAXPS        6400(CX), Z7, Z7
 	VFMADD213PS.Z Z14, Z14, K1, Z15
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z18, Z12
@@ -20168,43 +20032,39 @@ loop2:
 	VFMADD213PS   Z5, Z20, Z14
 	VPERMPS       Z6, Z22, Z21
 	VFMADD132PS   Z2, Z1, Z25
-	VMAXPS        4672(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z20, Z20, Z19
 	VPSLLD        $0x14, Z22, Z22
 	VCMPPS        $0x15, Z0, Z23, K1
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z20, Z19, Z14
 	VPADDD        Z21, Z22, Z22
 	VSUBPS        Z1, Z25, Z19
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z17, Z17, K2, Z14
 	VMOVUPS       Z4, Z17
 	VFNMADD132PS  Z3, Z23, Z19
-	ADDQ          184(AX), DI
 	VMOVUPS       Z14, 5184(CX)
 	VFMADD213PS   Z5, Z12, Z17
 	VPERMPS       Z6, Z25, Z21
-	VMAXPS        5248(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z12, Z12, Z20
 	VPSLLD        $0x14, Z25, Z25
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z12, Z20, Z17
 	VPADDD        Z21, Z25, Z25
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z22, Z22, K3, Z17
 	VMOVUPS       Z4, Z12
-	ADDQ          184(AX), DI
 	VMOVUPS       Z17, 5760(CX)
 	VFMADD213PS   Z5, Z19, Z12
-	VMAXPS        5824(CX), Z7, Z7
-	VMULPS        Z19, Z19, Z20
 	PREFETCHT0    (DI)
-	VFMADD213PS   Z19, Z20, Z12
+	VMULPS        Z19, Z19, Z20
 	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS.Z Z25, Z25, K1, Z12
+	VFMADD213PS   Z19, Z20, Z12
 	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z25, Z25, K1, Z12
 	VMOVUPS       Z12, 6336(CX)
-	VMAXPS        6400(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -20214,34 +20074,34 @@ loop2:
 	VADDPS        Z18, Z23, Z23
 	VADDPS        Z14, Z12, Z12
 	VADDPS        Z16, Z23, Z23
-	VMOVUPS       6912(CX), Z11
+	VADDPS        6912(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       6912(CX), K1, Z10
+	VMAXPS        6976(CX), Z7, Z7
 	VMOVUPS       Z11, Z15
-	VMOVUPS       7488(CX), Z17
+	VADDPS        7488(CX), Z8, Z17
 	VFMADD132PS   Z2, Z1, Z15
 	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVAPS       Z17, K2, Z10
+	VMOVUPS       7488(CX), K2, Z10
 	VSUBPS        Z1, Z15, Z14
-	VSUBPS        Z8, Z17, Z17
+	VMAXPS        7552(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z14
 	VMOVUPS       Z17, Z18
-	VMOVUPS       8064(CX), Z19
+	VADDPS        8064(CX), Z8, Z19
 	VPERMPS       Z6, Z15, Z16
 	VFMADD132PS   Z2, Z1, Z18
 	VPCMPEQD.BCST constants<>+2912(SB), Z9, K3
 	VPSLLD        $0x14, Z15, Z15
 	VCMPPS        $0x15, Z0, Z17, K2
-	VMOVAPS       Z19, K3, Z10
+	VMOVUPS       8064(CX), K3, Z10
 	VPADDD        Z16, Z15, Z15
 	VSUBPS        Z1, Z18, Z20
-	VSUBPS        Z8, Z19, Z19
+	VMAXPS        8128(CX), Z7, Z7
 	VMOVUPS       Z4, Z16
 	VFNMADD132PS  Z3, Z17, Z20
 	VMOVUPS       Z19, Z22
-	VMOVUPS       8640(CX), Z25
+	VADDPS        8640(CX), Z8, Z25
 	VFMADD213PS   Z5, Z14, Z16
 	VPERMPS       Z6, Z18, Z21
 	VFMADD132PS   Z2, Z1, Z22
@@ -20249,11 +20109,11 @@ loop2:
 	VMULPS        Z14, Z14, Z9
 	VPSLLD        $0x14, Z18, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
-	VMOVAPS       Z25, K4, Z10
+	VMOVUPS       8640(CX), K4, Z10
 	VFMADD213PS   Z14, Z9, Z16
 	VPADDD        Z21, Z18, Z18
 	VSUBPS        Z1, Z22, Z9
-	VSUBPS        Z8, Z25, Z25
+	VMAXPS        8704(CX), Z7, Z7
 	VFMADD213PS.Z Z15, Z15, K1, Z16
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z19, Z9
@@ -20262,43 +20122,39 @@ loop2:
 	VFMADD213PS   Z5, Z20, Z14
 	VPERMPS       Z6, Z22, Z21
 	VFMADD132PS   Z2, Z1, Z26
-	VMAXPS        6976(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z20, Z20, Z15
 	VPSLLD        $0x14, Z22, Z22
 	VCMPPS        $0x15, Z0, Z25, K1
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z20, Z15, Z14
 	VPADDD        Z21, Z22, Z22
 	VSUBPS        Z1, Z26, Z15
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z18, Z18, K2, Z14
 	VMOVUPS       Z4, Z18
 	VFNMADD132PS  Z3, Z25, Z15
-	ADDQ          184(AX), DI
 	VMOVUPS       Z14, 7488(CX)
 	VFMADD213PS   Z5, Z9, Z18
 	VPERMPS       Z6, Z26, Z21
-	VMAXPS        7552(CX), Z7, Z7
+	PREFETCHT0    (DI)
 	VMULPS        Z9, Z9, Z20
 	VPSLLD        $0x14, Z26, Z26
-	PREFETCHT0    (DI)
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z9, Z20, Z18
 	VPADDD        Z21, Z26, Z26
-	PREFETCHT0    (DI)(R8*1)
+	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z22, Z22, K3, Z18
 	VMOVUPS       Z4, Z9
-	ADDQ          184(AX), DI
 	VMOVUPS       Z18, 8064(CX)
 	VFMADD213PS   Z5, Z15, Z9
-	VMAXPS        8128(CX), Z7, Z7
-	VMULPS        Z15, Z15, Z20
 	PREFETCHT0    (DI)
-	VFMADD213PS   Z15, Z20, Z9
+	VMULPS        Z15, Z15, Z20
 	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS.Z Z26, Z26, K1, Z9
+	VFMADD213PS   Z15, Z20, Z9
 	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z26, Z26, K1, Z9
 	VMOVUPS       Z9, 8640(CX)
-	VMAXPS        8704(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -20315,7 +20171,7 @@ loop2:
 	VADDPS.BCST   constants<>+736(SB), Z9, Z9
 	VMOVUPS       Z9, 1464(AX)(BX*4)
 	VMOVUPS       Z25, 3640(AX)(BX*4)
-	VSUBPS        Z8, Z10, Z10
+	VADDPS        Z8, Z10, Z10
 	VMOVUPS       Z10, 2552(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
@@ -20354,16 +20210,15 @@ loop2:
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPS      Y2, Y3
+	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+576(SB), Y2
-	VXORPS       constants<>+0(SB), Y3, Y4
-	VMOVUPS      Y4, 376(AX)(BX*4)
+	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
+	VADDPS       (CX), Y3, Y6
 	VPCMPEQD     constants<>+608(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VBLENDVPS    Y7, (CX), Y5, Y5
+	VMAXPS       32(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
@@ -20378,14 +20233,13 @@ loop2:
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y8, (CX)
-	VMAXPS       32(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VMOVUPS      9216(CX), Y7
+	VADDPS       9216(CX), Y3, Y7
 	VPCMPEQD     constants<>+2976(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
+	VBLENDVPS    Y9, 9216(CX), Y5, Y5
+	VMAXPS       9248(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -20400,16 +20254,15 @@ loop2:
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, 9216(CX)
-	VMAXPS       9248(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VMOVUPS      576(CX), Y7
+	VADDPS       576(CX), Y3, Y7
 	VPCMPEQD     constants<>+544(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
+	VBLENDVPS    Y9, 576(CX), Y5, Y5
+	VMAXPS       608(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -20424,14 +20277,13 @@ loop2:
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, 576(CX)
-	VMAXPS       608(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VMOVUPS      9792(CX), Y9
+	VADDPS       9792(CX), Y3, Y9
 	VPCMPEQD     constants<>+3008(SB), Y4, Y11
-	VBLENDVPS    Y11, Y9, Y5, Y5
-	VSUBPS       Y3, Y9, Y9
+	VBLENDVPS    Y11, 9792(CX), Y5, Y5
+	VMAXPS       9824(CX), Y2, Y2
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
 	VFMADD132PS  constants<>+352(SB), Y1, Y13
@@ -20446,7 +20298,6 @@ loop2:
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
 	VMOVUPS      Y12, 9792(CX)
-	VMAXPS       9824(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
@@ -20458,10 +20309,10 @@ loop2:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y7, 1088(R9)
-	VMOVUPS      1152(CX), Y6
+	VADDPS       1152(CX), Y3, Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VBLENDVPS    Y7, 1152(CX), Y5, Y5
+	VMAXPS       1184(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
@@ -20476,14 +20327,13 @@ loop2:
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y8, 1152(CX)
-	VMAXPS       1184(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VMOVUPS      10368(CX), Y7
+	VADDPS       10368(CX), Y3, Y7
 	VPCMPEQD     constants<>+3040(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
+	VBLENDVPS    Y9, 10368(CX), Y5, Y5
+	VMAXPS       10400(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -20498,16 +20348,15 @@ loop2:
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, 10368(CX)
-	VMAXPS       10400(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VMOVUPS      1728(CX), Y7
+	VADDPS       1728(CX), Y3, Y7
 	VPCMPEQD     constants<>+672(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
+	VBLENDVPS    Y9, 1728(CX), Y5, Y5
+	VMAXPS       1760(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -20522,7 +20371,6 @@ loop2:
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, 1728(CX)
-	VMAXPS       1760(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
@@ -20536,330 +20384,318 @@ loop2:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y7, 1120(R9)
-	VMOVUPS      2304(CX), Y6
-	VPCMPEQD     constants<>+704(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       2304(CX), Y3, Y6
+	VADDPS       2880(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+704(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 2304(CX)
+	VBLENDVPS    Y12, 2304(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       2336(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VMOVUPS      2880(CX), Y7
-	VPCMPEQD     constants<>+2624(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 2880(CX)
-	VMAXPS       2912(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1088(R9)
-	VMOVUPS      3456(CX), Y6
-	VPCMPEQD     constants<>+2656(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
+	VPCMPEQD     constants<>+2624(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 3456(CX)
-	VMAXPS       3488(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VMOVUPS      4032(CX), Y7
-	VPCMPEQD     constants<>+2688(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 4032(CX)
-	VMAXPS       4064(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       1120(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 128(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1152(R9)
-	VMOVUPS      4608(CX), Y6
-	VPCMPEQD     constants<>+2720(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 4608(CX)
-	VMAXPS       4640(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VMOVUPS      5184(CX), Y7
-	VPCMPEQD     constants<>+2752(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 5184(CX)
-	VMAXPS       5216(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1088(R9)
-	VMOVUPS      5760(CX), Y6
-	VPCMPEQD     constants<>+2784(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 5760(CX)
-	VMAXPS       5792(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VMOVUPS      6336(CX), Y7
-	VPCMPEQD     constants<>+2816(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 6336(CX)
-	VMAXPS       6368(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 96(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1120(R9)
-	VMOVUPS      6912(CX), Y6
-	VPCMPEQD     constants<>+2848(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 6912(CX)
-	VMAXPS       6944(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VMOVUPS      7488(CX), Y7
-	VPCMPEQD     constants<>+2880(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 7488(CX)
-	VMAXPS       7520(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1088(R9)
-	VMOVUPS      8064(CX), Y6
-	VPCMPEQD     constants<>+2912(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 8064(CX)
-	VMAXPS       8096(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VMOVUPS      8640(CX), Y7
-	VPCMPEQD     constants<>+2944(SB), Y4, Y4
-	VBLENDVPS    Y4, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y4
-	VFNMADD132PS constants<>+384(SB), Y9, Y4
-	VPERMPS      constants<>+480(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y4, Y9
-	VMULPS       Y4, Y4, Y11
-	VFMADD213PS  Y4, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, 8640(CX)
-	VMAXPS       8672(CX), Y2, Y2
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 2880(CX), Y5, Y5
+	VMAXPS       2912(CX), Y2, Y2
+	VMOVUPS      Y8, 2304(CX)
+	VMOVUPS      Y9, 2880(CX)
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y9, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1088(R9)
+	VADDPS       3456(CX), Y3, Y6
+	VADDPS       4032(CX), Y3, Y10
+	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
 	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPSLLD       $0x14, Y13, Y13
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2656(SB), Y4, Y12
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VBLENDVPS    Y12, 3456(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	VMAXPS       3488(CX), Y2, Y2
+	VFMADD213PS  Y7, Y12, Y8
+	ADDQ         184(AX), DI
+	VPCMPEQD     constants<>+2688(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 4032(CX), Y5, Y5
+	VMAXPS       4064(CX), Y2, Y2
+	VMOVUPS      Y8, 3456(CX)
+	VMOVUPS      Y9, 4032(CX)
 	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y7, Y7
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y9, Y9
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y9, Y9
+	MOVQ         56(AX), R9
+	VADDPS       1120(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y9, 128(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1152(R9)
+	VADDPS       4608(CX), Y3, Y6
+	VADDPS       5184(CX), Y3, Y10
+	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2720(SB), Y4, Y12
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VBLENDVPS    Y12, 4608(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	VMAXPS       4640(CX), Y2, Y2
+	VFMADD213PS  Y7, Y12, Y8
+	ADDQ         184(AX), DI
+	VPCMPEQD     constants<>+2752(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 5184(CX), Y5, Y5
+	VMAXPS       5216(CX), Y2, Y2
+	VMOVUPS      Y8, 4608(CX)
+	VMOVUPS      Y9, 5184(CX)
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y9, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1088(R9)
+	VADDPS       5760(CX), Y3, Y6
+	VADDPS       6336(CX), Y3, Y10
+	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2784(SB), Y4, Y12
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VBLENDVPS    Y12, 5760(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	VMAXPS       5792(CX), Y2, Y2
+	VFMADD213PS  Y7, Y12, Y8
+	ADDQ         184(AX), DI
+	VPCMPEQD     constants<>+2816(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 6336(CX), Y5, Y5
+	VMAXPS       6368(CX), Y2, Y2
+	VMOVUPS      Y8, 5760(CX)
+	VMOVUPS      Y9, 6336(CX)
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y9, Y9
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y9, 96(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1120(R9)
+	VADDPS       6912(CX), Y3, Y6
+	VADDPS       7488(CX), Y3, Y10
+	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2848(SB), Y4, Y12
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VBLENDVPS    Y12, 6912(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	VMAXPS       6944(CX), Y2, Y2
+	VFMADD213PS  Y7, Y12, Y8
+	ADDQ         184(AX), DI
+	VPCMPEQD     constants<>+2880(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 7488(CX), Y5, Y5
+	VMAXPS       7520(CX), Y2, Y2
+	VMOVUPS      Y8, 6912(CX)
+	VMOVUPS      Y9, 7488(CX)
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y9, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1088(R9)
+	VADDPS       8064(CX), Y3, Y6
+	VADDPS       8640(CX), Y3, Y10
+	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2912(SB), Y4, Y12
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VBLENDVPS    Y12, 8064(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	VMAXPS       8096(CX), Y2, Y2
+	VFMADD213PS  Y7, Y12, Y8
+	ADDQ         184(AX), DI
+	VPCMPEQD     constants<>+2944(SB), Y4, Y4
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y11, Y7
+	VMULPS       Y11, Y11, Y9
+	VFMADD213PS  Y11, Y9, Y7
+	VFMADD213PS  Y13, Y13, Y7
+	VBLENDVPS    Y4, 8640(CX), Y5, Y5
+	VMAXPS       8672(CX), Y2, Y2
+	VMOVUPS      Y8, 8064(CX)
+	VMOVUPS      Y7, 8640(CX)
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y9, Y9
+	VADDPS       64(DI), Y7, Y7
 	MOVQ         56(AX), DI
-	VADDPS       1088(DI), Y7, Y7
+	VADDPS       1088(DI), Y10, Y10
 	MOVQ         56(AX), DI
-	VADDPS       96(DI), Y9, Y9
+	VADDPS       96(DI), Y7, Y7
 	MOVQ         56(AX), DI
-	VADDPS       1120(DI), Y7, Y7
+	VADDPS       1120(DI), Y10, Y10
 	MOVQ         56(AX), DI
-	VADDPS       128(DI), Y9, Y9
+	VADDPS       128(DI), Y7, Y7
 	MOVQ         56(AX), DI
-	VADDPS       1152(DI), Y7, Y7
-	VADDPS       constants<>+736(SB), Y9, Y9
-	VMOVUPS      Y9, 1464(AX)(BX*4)
-	VMOVUPS      Y7, 3640(AX)(BX*4)
-	VSUBPS       Y3, Y5, Y5
+	VADDPS       1152(DI), Y10, Y10
+	VADDPS       constants<>+736(SB), Y7, Y7
+	VMOVUPS      Y7, 1464(AX)(BX*4)
+	VMOVUPS      Y10, 3640(AX)(BX*4)
+	VADDPS       Y3, Y5, Y5
 	VMOVUPS      Y5, 2552(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
@@ -20903,28 +20739,27 @@ loop2:
 	SHLQ          $0x02, DI
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
-	VMOVUPS       Z7, Z8
+	VXORPS.BCST   constants<>+0(SB), Z7, Z8
 	VBROADCASTSS  constants<>+576(SB), Z7
-	VXORPS.BCST   constants<>+0(SB), Z8, Z9
-	VMOVUPS       Z9, 376(AX)(BX*4)
+	VMOVUPS       Z8, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+608(SB), Z10
-	VMOVUPS       (CX), Z11
+	VADDPS        (CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       (CX), K1, Z10
+	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       576(CX), Z15
+	VADDPS        576(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVAPS       Z15, K2, Z10
+	VMOVUPS       576(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z8, Z15, Z15
+	VMAXPS        640(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -20935,166 +20770,159 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       1152(CX), Z19
+	VADDPS        1152(CX), Z8, Z19
 	VMOVUPS       Z14, (CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
-	VMAXPS        64(CX), Z7, Z7
-	VPSLLD        $0x14, Z17, Z17
-	VMOVAPS       Z19, K1, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z13, Z17, Z17
-	VSUBPS        Z8, Z19, Z19
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       1152(CX), K1, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z13, Z17, Z17
+	VMAXPS        1216(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z16
 	VMOVUPS       Z19, Z20
-	ADDQ          184(AX), DI
+	VADDPS        9216(CX), Z8, Z13
 	VFMADD213PS   Z5, Z12, Z16
 	VFMADD132PS   Z2, Z1, Z20
-	VMOVUPS       9216(CX), Z13
+	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
-	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
+	VMOVUPS       9216(CX), K1, Z10
 	VFMADD213PS   Z12, Z18, Z16
 	VSUBPS        Z1, Z20, Z12
-	VMOVAPS       Z13, K1, Z10
+	VMAXPS        9280(CX), Z7, Z7
 	VFMADD213PS.Z Z17, Z17, K2, Z16
 	VFNMADD132PS  Z3, Z19, Z12
-	VMOVUPS       1728(CX), Z25
-	VSUBPS        Z8, Z13, Z13
+	VADDPS        1728(CX), Z8, Z25
+	VMOVUPS       Z13, Z18
 	VMOVUPS       Z16, 576(CX)
 	VPERMPS       Z6, Z20, Z17
 	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
-	VMOVUPS       Z13, Z18
-	VMAXPS        640(CX), Z7, Z7
-	VPSLLD        $0x14, Z20, Z20
-	VMOVAPS       Z25, K1, Z10
 	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT0    (DI)
-	VPADDD        Z17, Z20, Z20
-	VSUBPS        Z8, Z25, Z25
+	VPSLLD        $0x14, Z20, Z20
+	VMOVUPS       1728(CX), K1, Z10
 	VCMPPS        $0x15, Z0, Z13, K1
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z23
-	VMOVUPS       Z25, Z26
+	VPADDD        Z17, Z20, Z20
+	VMAXPS        1792(CX), Z7, Z7
 	VSUBPS        Z1, Z18, Z17
 	ADDQ          184(AX), DI
+	VMOVUPS       Z4, Z23
+	VMOVUPS       Z25, Z26
+	VFNMADD132PS  Z3, Z13, Z17
+	VADDPS        9792(CX), Z8, Z22
 	VFMADD213PS   Z5, Z12, Z23
 	VFMADD132PS   Z2, Z1, Z26
-	VFNMADD132PS  Z3, Z13, Z17
-	VMOVUPS       9792(CX), Z22
-	VMULPS        Z12, Z12, Z24
-	VCMPPS        $0x15, Z0, Z25, K4
 	VPERMPS       Z6, Z18, Z21
 	VPCMPEQD.BCST constants<>+3008(SB), Z9, K2
+	VMULPS        Z12, Z12, Z24
+	VCMPPS        $0x15, Z0, Z25, K4
+	VPSLLD        $0x14, Z18, Z18
+	VMOVUPS       9792(CX), K2, Z10
 	VFMADD213PS   Z12, Z24, Z23
 	VSUBPS        Z1, Z26, Z12
-	VPSLLD        $0x14, Z18, Z18
-	VMOVAPS       Z22, K2, Z10
+	VPADDD        Z21, Z18, Z18
+	VMAXPS        9856(CX), Z7, Z7
 	VFMADD213PS.Z Z20, Z20, K3, Z23
 	VFNMADD132PS  Z3, Z25, Z12
-	VPADDD        Z21, Z18, Z18
-	VSUBPS        Z8, Z22, Z22
-	VMOVUPS       Z23, 1152(CX)
-	VPERMPS       Z6, Z26, Z21
 	VMOVUPS       Z4, Z20
 	VMOVUPS       Z22, Z24
-	VMAXPS        1216(CX), Z7, Z7
-	VPSLLD        $0x14, Z26, Z26
+	VMOVUPS       Z23, 1152(CX)
+	VPERMPS       Z6, Z26, Z27
 	VFMADD213PS   Z5, Z17, Z20
 	VFMADD132PS   Z2, Z1, Z24
 	PREFETCHT0    (DI)
-	VPADDD        Z21, Z26, Z26
+	VPSLLD        $0x14, Z26, Z26
 	VMULPS        Z17, Z17, Z21
 	VCMPPS        $0x15, Z0, Z22, K2
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z27
+	VPADDD        Z27, Z26, Z26
 	VFMADD213PS   Z17, Z21, Z20
 	VSUBPS        Z1, Z24, Z17
 	ADDQ          184(AX), DI
-	VFMADD213PS   Z5, Z12, Z27
+	VMOVUPS       Z4, Z21
 	VFMADD213PS.Z Z18, Z18, K1, Z20
 	VFNMADD132PS  Z3, Z22, Z17
-	VMOVUPS       10368(CX), Z21
-	VMULPS        Z12, Z12, Z28
+	VADDPS        10368(CX), Z8, Z27
+	VFMADD213PS   Z5, Z12, Z21
 	VMOVUPS       Z20, 9216(CX)
 	VPERMPS       Z6, Z24, Z18
 	VPCMPEQD.BCST constants<>+3040(SB), Z9, K1
-	VFMADD213PS   Z12, Z28, Z27
-	VMAXPS        9280(CX), Z7, Z7
-	VPSLLD        $0x14, Z24, Z24
-	VMOVAPS       Z21, K1, Z10
-	VFMADD213PS.Z Z26, Z26, K4, Z27
+	VMULPS        Z12, Z12, Z28
 	PREFETCHT0    (DI)
-	VPADDD        Z18, Z24, Z24
-	VSUBPS        Z8, Z21, Z21
-	VMOVUPS       Z27, 1728(CX)
+	VPSLLD        $0x14, Z24, Z24
+	VMOVUPS       10368(CX), K1, Z10
+	VFMADD213PS   Z12, Z28, Z21
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z12
-	VMOVUPS       Z21, Z18
-	VMAXPS        1792(CX), Z7, Z7
+	VPADDD        Z18, Z24, Z24
+	VMAXPS        10432(CX), Z7, Z7
+	VFMADD213PS.Z Z26, Z26, K4, Z21
 	ADDQ          184(AX), DI
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z27, Z18
+	VMOVUPS       Z21, 1728(CX)
+	VADDPS        Z13, Z11, Z11
 	VFMADD213PS   Z5, Z17, Z12
 	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT0    (DI)
-	VADDPS        Z13, Z11, Z11
-	VMULPS        Z17, Z17, Z13
-	VCMPPS        $0x15, Z0, Z21, K1
-	PREFETCHT0    (DI)(R8*1)
 	VADDPS        Z20, Z14, Z14
+	VMULPS        Z17, Z17, Z13
+	VCMPPS        $0x15, Z0, Z27, K1
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z17, Z13, Z12
 	VSUBPS        Z1, Z18, Z13
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z24, Z24, K2, Z12
-	VFNMADD132PS  Z3, Z21, Z13
+	VFNMADD132PS  Z3, Z27, Z13
 	VMOVUPS       Z12, 9792(CX)
 	VPERMPS       Z6, Z18, Z17
-	VMAXPS        9856(CX), Z7, Z7
-	VPSLLD        $0x14, Z18, Z18
 	PREFETCHT0    (DI)
-	VPADDD        Z17, Z18, Z18
+	VPSLLD        $0x14, Z18, Z18
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z17
+	VPADDD        Z17, Z18, Z18
 	ADDQ          184(AX), DI
-	VFMADD213PS   Z5, Z13, Z17
+	VMOVUPS       Z4, Z17
 	VADDPS        Z22, Z15, Z15
-	VMULPS        Z13, Z13, Z20
+	VFMADD213PS   Z5, Z13, Z17
 	VADDPS        Z12, Z16, Z16
-	VFMADD213PS   Z13, Z20, Z17
+	VMULPS        Z13, Z13, Z12
+	VFMADD213PS   Z13, Z12, Z17
 	VFMADD213PS.Z Z18, Z18, K1, Z17
 	VMOVUPS       Z17, 10368(CX)
-	VMAXPS        10432(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
-	VADDPS        Z21, Z19, Z19
+	VADDPS        Z27, Z19, Z19
 	VADDPS        Z17, Z23, Z23
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z23, Z27, Z27
+	VADDPS        Z23, Z21, Z21
 	VADDPS        Z19, Z25, Z25
-	VADDPS        Z16, Z27, Z27
+	VADDPS        Z16, Z21, Z21
 	VADDPS        Z15, Z25, Z25
 	MOVQ          56(AX), R9
-	VMOVUPS       Z27, 192(R9)
+	VMOVUPS       Z21, 192(R9)
 	MOVQ          56(AX), R9
 	VMOVUPS       Z25, 2240(R9)
-	VMOVUPS       2304(CX), Z11
+	VADDPS        2304(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       2304(CX), K1, Z10
+	VMAXPS        2368(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       2880(CX), Z15
+	VADDPS        2880(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2624(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVAPS       Z15, K2, Z10
+	VMOVUPS       2880(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z8, Z15, Z15
+	VMAXPS        2944(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -21105,20 +20933,19 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       3456(CX), Z16
+	VADDPS        3456(CX), Z8, Z16
 	VMOVUPS       Z14, 2304(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2656(SB), Z9, K1
-	VMAXPS        2368(CX), Z7, Z7
-	VPSLLD        $0x14, Z17, Z17
-	VMOVAPS       Z16, K1, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z13, Z17, Z17
-	VSUBPS        Z8, Z16, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       3456(CX), K1, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z13, Z17, Z17
+	VMAXPS        3520(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
-	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
@@ -21127,20 +20954,19 @@ loop2:
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VMOVUPS       4032(CX), Z18
+	VADDPS        4032(CX), Z8, Z18
 	VMOVUPS       Z13, 2880(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2688(SB), Z9, K2
-	VMAXPS        2944(CX), Z7, Z7
-	VPSLLD        $0x14, Z19, Z19
-	VMOVAPS       Z18, K2, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z17, Z19, Z19
-	VSUBPS        Z8, Z18, Z18
+	VPSLLD        $0x14, Z19, Z19
+	VMOVUPS       4032(CX), K2, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z17, Z19, Z19
+	VMAXPS        4096(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
-	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z17
 	VFMADD132PS   Z2, Z1, Z21
 	VMULPS        Z12, Z12, Z20
@@ -21151,19 +20977,17 @@ loop2:
 	VFNMADD132PS  Z3, Z18, Z12
 	VMOVUPS       Z17, 3456(CX)
 	VPERMPS       Z6, Z21, Z19
-	VMAXPS        3520(CX), Z7, Z7
-	VPSLLD        $0x14, Z21, Z21
 	PREFETCHT0    (DI)
-	VPADDD        Z19, Z21, Z21
+	VPSLLD        $0x14, Z21, Z21
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z19
+	VPADDD        Z19, Z21, Z21
 	ADDQ          184(AX), DI
+	VMOVUPS       Z4, Z19
 	VFMADD213PS   Z5, Z12, Z19
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
 	VMOVUPS       Z19, 4032(CX)
-	VMAXPS        4096(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -21181,22 +21005,22 @@ loop2:
 	VMOVUPS       Z19, 256(R9)
 	MOVQ          56(AX), R9
 	VMOVUPS       Z18, 2304(R9)
-	VMOVUPS       4608(CX), Z11
+	VADDPS        4608(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+2720(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       4608(CX), K1, Z10
+	VMAXPS        4672(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       5184(CX), Z15
+	VADDPS        5184(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2752(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVAPS       Z15, K2, Z10
+	VMOVUPS       5184(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z8, Z15, Z15
+	VMAXPS        5248(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -21207,20 +21031,19 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       5760(CX), Z16
+	VADDPS        5760(CX), Z8, Z16
 	VMOVUPS       Z14, 4608(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2784(SB), Z9, K1
-	VMAXPS        4672(CX), Z7, Z7
-	VPSLLD        $0x14, Z17, Z17
-	VMOVAPS       Z16, K1, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z13, Z17, Z17
-	VSUBPS        Z8, Z16, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       5760(CX), K1, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z13, Z17, Z17
+	VMAXPS        5824(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
-	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
@@ -21229,20 +21052,19 @@ loop2:
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VMOVUPS       6336(CX), Z18
+	VADDPS        6336(CX), Z8, Z18
 	VMOVUPS       Z13, 5184(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2816(SB), Z9, K2
-	VMAXPS        5248(CX), Z7, Z7
-	VPSLLD        $0x14, Z19, Z19
-	VMOVAPS       Z18, K2, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z17, Z19, Z19
-	VSUBPS        Z8, Z18, Z18
+	VPSLLD        $0x14, Z19, Z19
+	VMOVUPS       6336(CX), K2, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z17, Z19, Z19
+	VMAXPS        6400(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
-	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z17
 	VFMADD132PS   Z2, Z1, Z21
 	VMULPS        Z12, Z12, Z20
@@ -21253,19 +21075,17 @@ loop2:
 	VFNMADD132PS  Z3, Z18, Z12
 	VMOVUPS       Z17, 5760(CX)
 	VPERMPS       Z6, Z21, Z19
-	VMAXPS        5824(CX), Z7, Z7
-	VPSLLD        $0x14, Z21, Z21
 	PREFETCHT0    (DI)
-	VPADDD        Z19, Z21, Z21
+	VPSLLD        $0x14, Z21, Z21
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z19
+	VPADDD        Z19, Z21, Z21
 	ADDQ          184(AX), DI
+	VMOVUPS       Z4, Z19
 	VFMADD213PS   Z5, Z12, Z19
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
 	VMOVUPS       Z19, 6336(CX)
-	VMAXPS        6400(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -21279,22 +21099,22 @@ loop2:
 	VMOVUPS       Z19, 192(R9)
 	MOVQ          56(AX), R9
 	VMOVUPS       Z18, 2240(R9)
-	VMOVUPS       6912(CX), Z11
+	VADDPS        6912(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       6912(CX), K1, Z10
+	VMAXPS        6976(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       7488(CX), Z15
+	VADDPS        7488(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVAPS       Z15, K2, Z10
+	VMOVUPS       7488(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z8, Z15, Z15
+	VMAXPS        7552(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -21305,20 +21125,19 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       8064(CX), Z16
+	VADDPS        8064(CX), Z8, Z16
 	VMOVUPS       Z14, 6912(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2912(SB), Z9, K1
-	VMAXPS        6976(CX), Z7, Z7
-	VPSLLD        $0x14, Z17, Z17
-	VMOVAPS       Z16, K1, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z13, Z17, Z17
-	VSUBPS        Z8, Z16, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       8064(CX), K1, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z13, Z17, Z17
+	VMAXPS        8128(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
-	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
@@ -21327,20 +21146,19 @@ loop2:
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VMOVUPS       8640(CX), Z18
+	VADDPS        8640(CX), Z8, Z18
 	VMOVUPS       Z13, 7488(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2944(SB), Z9, K2
-	VMAXPS        7552(CX), Z7, Z7
-	VPSLLD        $0x14, Z19, Z19
-	VMOVAPS       Z18, K2, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z17, Z19, Z19
-	VSUBPS        Z8, Z18, Z18
+	VPSLLD        $0x14, Z19, Z19
+	VMOVUPS       8640(CX), K2, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z17, Z19, Z19
+	VMAXPS        8704(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z9
 	VMOVUPS       Z18, Z20
-	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z9
 	VFMADD132PS   Z2, Z1, Z20
 	VMULPS        Z12, Z12, Z17
@@ -21351,19 +21169,17 @@ loop2:
 	VFNMADD132PS  Z3, Z18, Z12
 	VMOVUPS       Z9, 8064(CX)
 	VPERMPS       Z6, Z20, Z17
-	VMAXPS        8128(CX), Z7, Z7
-	VPSLLD        $0x14, Z20, Z20
 	PREFETCHT0    (DI)
-	VPADDD        Z17, Z20, Z20
+	VPSLLD        $0x14, Z20, Z20
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z17
+	VPADDD        Z17, Z20, Z20
 	ADDQ          184(AX), DI
+	VMOVUPS       Z4, Z17
 	VFMADD213PS   Z5, Z12, Z17
 	VMULPS        Z12, Z12, Z19
 	VFMADD213PS   Z12, Z19, Z17
 	VFMADD213PS.Z Z20, Z20, K2, Z17
 	VMOVUPS       Z17, 8640(CX)
-	VMAXPS        8704(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -21384,7 +21200,7 @@ loop2:
 	VADDPS.BCST   constants<>+736(SB), Z17, Z17
 	VMOVUPS       Z17, 1464(AX)(BX*4)
 	VMOVUPS       Z18, 3640(AX)(BX*4)
-	VSUBPS        Z8, Z10, Z10
+	VADDPS        Z8, Z10, Z10
 	VMOVUPS       Z10, 2552(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
@@ -21423,16 +21239,15 @@ loop2:
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPS      Y2, Y3
+	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+576(SB), Y2
-	VXORPS       constants<>+0(SB), Y3, Y4
-	VMOVUPS      Y4, 376(AX)(BX*4)
+	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
+	VADDPS       (CX), Y3, Y6
 	VPCMPEQD     constants<>+608(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VBLENDVPS    Y7, (CX), Y5, Y5
+	VMAXPS       32(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
@@ -21447,14 +21262,13 @@ loop2:
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y8, (CX)
-	VMAXPS       32(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VMOVUPS      9216(CX), Y7
+	VADDPS       9216(CX), Y3, Y7
 	VPCMPEQD     constants<>+2976(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
+	VBLENDVPS    Y9, 9216(CX), Y5, Y5
+	VMAXPS       9248(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -21469,16 +21283,15 @@ loop2:
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, 9216(CX)
-	VMAXPS       9248(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VMOVUPS      576(CX), Y7
+	VADDPS       576(CX), Y3, Y7
 	VPCMPEQD     constants<>+544(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
+	VBLENDVPS    Y9, 576(CX), Y5, Y5
+	VMAXPS       608(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -21493,14 +21306,13 @@ loop2:
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, 576(CX)
-	VMAXPS       608(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VMOVUPS      9792(CX), Y9
+	VADDPS       9792(CX), Y3, Y9
 	VPCMPEQD     constants<>+3008(SB), Y4, Y11
-	VBLENDVPS    Y11, Y9, Y5, Y5
-	VSUBPS       Y3, Y9, Y9
+	VBLENDVPS    Y11, 9792(CX), Y5, Y5
+	VMAXPS       9824(CX), Y2, Y2
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
 	VFMADD132PS  constants<>+352(SB), Y1, Y13
@@ -21515,7 +21327,6 @@ loop2:
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
 	VMOVUPS      Y12, 9792(CX)
-	VMAXPS       9824(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
@@ -21527,10 +21338,10 @@ loop2:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y7, 1088(R9)
-	VMOVUPS      1152(CX), Y6
+	VADDPS       1152(CX), Y3, Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VBLENDVPS    Y7, 1152(CX), Y5, Y5
+	VMAXPS       1184(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
@@ -21545,14 +21356,13 @@ loop2:
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y8, 1152(CX)
-	VMAXPS       1184(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VMOVUPS      10368(CX), Y7
+	VADDPS       10368(CX), Y3, Y7
 	VPCMPEQD     constants<>+3040(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
+	VBLENDVPS    Y9, 10368(CX), Y5, Y5
+	VMAXPS       10400(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -21567,16 +21377,15 @@ loop2:
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, 10368(CX)
-	VMAXPS       10400(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VMOVUPS      1728(CX), Y7
+	VADDPS       1728(CX), Y3, Y7
 	VPCMPEQD     constants<>+672(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
+	VBLENDVPS    Y9, 1728(CX), Y5, Y5
+	VMAXPS       1760(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -21591,14 +21400,13 @@ loop2:
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, 1728(CX)
-	VMAXPS       1760(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VMOVUPS      10944(CX), Y9
+	VADDPS       10944(CX), Y3, Y9
 	VPCMPEQD     constants<>+3072(SB), Y4, Y11
-	VBLENDVPS    Y11, Y9, Y5, Y5
-	VSUBPS       Y3, Y9, Y9
+	VBLENDVPS    Y11, 10944(CX), Y5, Y5
+	VMAXPS       10976(CX), Y2, Y2
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
 	VFMADD132PS  constants<>+352(SB), Y1, Y13
@@ -21613,7 +21421,6 @@ loop2:
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
 	VMOVUPS      Y12, 10944(CX)
-	VMAXPS       10976(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
@@ -21629,330 +21436,318 @@ loop2:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y7, 1120(R9)
-	VMOVUPS      2304(CX), Y6
-	VPCMPEQD     constants<>+704(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       2304(CX), Y3, Y6
+	VADDPS       2880(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+704(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 2304(CX)
+	VBLENDVPS    Y12, 2304(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       2336(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VMOVUPS      2880(CX), Y7
-	VPCMPEQD     constants<>+2624(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 2880(CX)
-	VMAXPS       2912(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1088(R9)
-	VMOVUPS      3456(CX), Y6
-	VPCMPEQD     constants<>+2656(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
+	VPCMPEQD     constants<>+2624(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 3456(CX)
-	VMAXPS       3488(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VMOVUPS      4032(CX), Y7
-	VPCMPEQD     constants<>+2688(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 4032(CX)
-	VMAXPS       4064(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       1120(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 128(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1152(R9)
-	VMOVUPS      4608(CX), Y6
-	VPCMPEQD     constants<>+2720(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 4608(CX)
-	VMAXPS       4640(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VMOVUPS      5184(CX), Y7
-	VPCMPEQD     constants<>+2752(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 5184(CX)
-	VMAXPS       5216(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1088(R9)
-	VMOVUPS      5760(CX), Y6
-	VPCMPEQD     constants<>+2784(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 5760(CX)
-	VMAXPS       5792(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VMOVUPS      6336(CX), Y7
-	VPCMPEQD     constants<>+2816(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 6336(CX)
-	VMAXPS       6368(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 96(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1120(R9)
-	VMOVUPS      6912(CX), Y6
-	VPCMPEQD     constants<>+2848(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 6912(CX)
-	VMAXPS       6944(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VMOVUPS      7488(CX), Y7
-	VPCMPEQD     constants<>+2880(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 7488(CX)
-	VMAXPS       7520(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1088(R9)
-	VMOVUPS      8064(CX), Y6
-	VPCMPEQD     constants<>+2912(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 8064(CX)
-	VMAXPS       8096(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VMOVUPS      8640(CX), Y7
-	VPCMPEQD     constants<>+2944(SB), Y4, Y4
-	VBLENDVPS    Y4, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y4
-	VFNMADD132PS constants<>+384(SB), Y9, Y4
-	VPERMPS      constants<>+480(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y4, Y9
-	VMULPS       Y4, Y4, Y11
-	VFMADD213PS  Y4, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, 8640(CX)
-	VMAXPS       8672(CX), Y2, Y2
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 2880(CX), Y5, Y5
+	VMAXPS       2912(CX), Y2, Y2
+	VMOVUPS      Y8, 2304(CX)
+	VMOVUPS      Y9, 2880(CX)
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y9, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1088(R9)
+	VADDPS       3456(CX), Y3, Y6
+	VADDPS       4032(CX), Y3, Y10
+	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
 	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPSLLD       $0x14, Y13, Y13
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2656(SB), Y4, Y12
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VBLENDVPS    Y12, 3456(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	VMAXPS       3488(CX), Y2, Y2
+	VFMADD213PS  Y7, Y12, Y8
+	ADDQ         184(AX), DI
+	VPCMPEQD     constants<>+2688(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 4032(CX), Y5, Y5
+	VMAXPS       4064(CX), Y2, Y2
+	VMOVUPS      Y8, 3456(CX)
+	VMOVUPS      Y9, 4032(CX)
 	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y7, Y7
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y9, Y9
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y9, Y9
+	MOVQ         56(AX), R9
+	VADDPS       1120(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y9, 128(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1152(R9)
+	VADDPS       4608(CX), Y3, Y6
+	VADDPS       5184(CX), Y3, Y10
+	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2720(SB), Y4, Y12
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VBLENDVPS    Y12, 4608(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	VMAXPS       4640(CX), Y2, Y2
+	VFMADD213PS  Y7, Y12, Y8
+	ADDQ         184(AX), DI
+	VPCMPEQD     constants<>+2752(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 5184(CX), Y5, Y5
+	VMAXPS       5216(CX), Y2, Y2
+	VMOVUPS      Y8, 4608(CX)
+	VMOVUPS      Y9, 5184(CX)
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y9, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1088(R9)
+	VADDPS       5760(CX), Y3, Y6
+	VADDPS       6336(CX), Y3, Y10
+	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2784(SB), Y4, Y12
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VBLENDVPS    Y12, 5760(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	VMAXPS       5792(CX), Y2, Y2
+	VFMADD213PS  Y7, Y12, Y8
+	ADDQ         184(AX), DI
+	VPCMPEQD     constants<>+2816(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 6336(CX), Y5, Y5
+	VMAXPS       6368(CX), Y2, Y2
+	VMOVUPS      Y8, 5760(CX)
+	VMOVUPS      Y9, 6336(CX)
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y9, Y9
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y9, 96(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1120(R9)
+	VADDPS       6912(CX), Y3, Y6
+	VADDPS       7488(CX), Y3, Y10
+	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2848(SB), Y4, Y12
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VBLENDVPS    Y12, 6912(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	VMAXPS       6944(CX), Y2, Y2
+	VFMADD213PS  Y7, Y12, Y8
+	ADDQ         184(AX), DI
+	VPCMPEQD     constants<>+2880(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 7488(CX), Y5, Y5
+	VMAXPS       7520(CX), Y2, Y2
+	VMOVUPS      Y8, 6912(CX)
+	VMOVUPS      Y9, 7488(CX)
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y9, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1088(R9)
+	VADDPS       8064(CX), Y3, Y6
+	VADDPS       8640(CX), Y3, Y10
+	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2912(SB), Y4, Y12
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VBLENDVPS    Y12, 8064(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	VMAXPS       8096(CX), Y2, Y2
+	VFMADD213PS  Y7, Y12, Y8
+	ADDQ         184(AX), DI
+	VPCMPEQD     constants<>+2944(SB), Y4, Y4
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y11, Y7
+	VMULPS       Y11, Y11, Y9
+	VFMADD213PS  Y11, Y9, Y7
+	VFMADD213PS  Y13, Y13, Y7
+	VBLENDVPS    Y4, 8640(CX), Y5, Y5
+	VMAXPS       8672(CX), Y2, Y2
+	VMOVUPS      Y8, 8064(CX)
+	VMOVUPS      Y7, 8640(CX)
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y9, Y9
+	VADDPS       64(DI), Y7, Y7
 	MOVQ         56(AX), DI
-	VADDPS       1088(DI), Y7, Y7
+	VADDPS       1088(DI), Y10, Y10
 	MOVQ         56(AX), DI
-	VADDPS       96(DI), Y9, Y9
+	VADDPS       96(DI), Y7, Y7
 	MOVQ         56(AX), DI
-	VADDPS       1120(DI), Y7, Y7
+	VADDPS       1120(DI), Y10, Y10
 	MOVQ         56(AX), DI
-	VADDPS       128(DI), Y9, Y9
+	VADDPS       128(DI), Y7, Y7
 	MOVQ         56(AX), DI
-	VADDPS       1152(DI), Y7, Y7
-	VADDPS       constants<>+736(SB), Y9, Y9
-	VMOVUPS      Y9, 1464(AX)(BX*4)
-	VMOVUPS      Y7, 3640(AX)(BX*4)
-	VSUBPS       Y3, Y5, Y5
+	VADDPS       1152(DI), Y10, Y10
+	VADDPS       constants<>+736(SB), Y7, Y7
+	VMOVUPS      Y7, 1464(AX)(BX*4)
+	VMOVUPS      Y10, 3640(AX)(BX*4)
+	VADDPS       Y3, Y5, Y5
 	VMOVUPS      Y5, 2552(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
@@ -21996,28 +21791,27 @@ loop2:
 	SHLQ          $0x02, DI
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
-	VMOVUPS       Z7, Z8
+	VXORPS.BCST   constants<>+0(SB), Z7, Z8
 	VBROADCASTSS  constants<>+576(SB), Z7
-	VXORPS.BCST   constants<>+0(SB), Z8, Z9
-	VMOVUPS       Z9, 376(AX)(BX*4)
+	VMOVUPS       Z8, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+608(SB), Z10
-	VMOVUPS       (CX), Z11
+	VADDPS        (CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       (CX), K1, Z10
+	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       576(CX), Z15
+	VADDPS        576(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVAPS       Z15, K2, Z10
+	VMOVUPS       576(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z8, Z15, Z15
+	VMAXPS        640(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -22028,190 +21822,182 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       1152(CX), Z19
+	VADDPS        1152(CX), Z8, Z19
 	VMOVUPS       Z14, (CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
-	VMAXPS        64(CX), Z7, Z7
-	VPSLLD        $0x14, Z17, Z17
-	VMOVAPS       Z19, K1, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z13, Z17, Z17
-	VSUBPS        Z8, Z19, Z19
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       1152(CX), K1, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z13, Z17, Z17
+	VMAXPS        1216(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z16
 	VMOVUPS       Z19, Z20
-	ADDQ          184(AX), DI
+	VADDPS        9216(CX), Z8, Z13
 	VFMADD213PS   Z5, Z12, Z16
 	VFMADD132PS   Z2, Z1, Z20
-	VMOVUPS       9216(CX), Z13
+	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
-	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
+	VMOVUPS       9216(CX), K1, Z10
 	VFMADD213PS   Z12, Z18, Z16
 	VSUBPS        Z1, Z20, Z12
-	VMOVAPS       Z13, K1, Z10
+	VMAXPS        9280(CX), Z7, Z7
 	VFMADD213PS.Z Z17, Z17, K2, Z16
 	VFNMADD132PS  Z3, Z19, Z12
-	VMOVUPS       1728(CX), Z25
-	VSUBPS        Z8, Z13, Z13
+	VADDPS        1728(CX), Z8, Z25
+	VMOVUPS       Z13, Z18
 	VMOVUPS       Z16, 576(CX)
 	VPERMPS       Z6, Z20, Z17
 	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
-	VMOVUPS       Z13, Z18
-	VMAXPS        640(CX), Z7, Z7
-	VPSLLD        $0x14, Z20, Z20
-	VMOVAPS       Z25, K1, Z10
 	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT0    (DI)
-	VPADDD        Z17, Z20, Z20
-	VSUBPS        Z8, Z25, Z25
+	VPSLLD        $0x14, Z20, Z20
+	VMOVUPS       1728(CX), K1, Z10
 	VCMPPS        $0x15, Z0, Z13, K1
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z23
-	VMOVUPS       Z25, Z26
+	VPADDD        Z17, Z20, Z20
+	VMAXPS        1792(CX), Z7, Z7
 	VSUBPS        Z1, Z18, Z17
 	ADDQ          184(AX), DI
+	VMOVUPS       Z4, Z23
+	VMOVUPS       Z25, Z26
+	VFNMADD132PS  Z3, Z13, Z17
+	VADDPS        9792(CX), Z8, Z22
 	VFMADD213PS   Z5, Z12, Z23
 	VFMADD132PS   Z2, Z1, Z26
-	VFNMADD132PS  Z3, Z13, Z17
-	VMOVUPS       9792(CX), Z22
-	VMULPS        Z12, Z12, Z24
-	VCMPPS        $0x15, Z0, Z25, K4
 	VPERMPS       Z6, Z18, Z21
 	VPCMPEQD.BCST constants<>+3008(SB), Z9, K2
+	VMULPS        Z12, Z12, Z24
+	VCMPPS        $0x15, Z0, Z25, K4
+	VPSLLD        $0x14, Z18, Z18
+	VMOVUPS       9792(CX), K2, Z10
 	VFMADD213PS   Z12, Z24, Z23
 	VSUBPS        Z1, Z26, Z12
-	VPSLLD        $0x14, Z18, Z18
-	VMOVAPS       Z22, K2, Z10
+	VPADDD        Z21, Z18, Z18
+	VMAXPS        9856(CX), Z7, Z7
 	VFMADD213PS.Z Z20, Z20, K3, Z23
 	VFNMADD132PS  Z3, Z25, Z12
-	VPADDD        Z21, Z18, Z18
-	VSUBPS        Z8, Z22, Z22
-	VMOVUPS       Z23, 1152(CX)
-	VPERMPS       Z6, Z26, Z21
 	VMOVUPS       Z4, Z20
 	VMOVUPS       Z22, Z24
-	VMAXPS        1216(CX), Z7, Z7
-	VPSLLD        $0x14, Z26, Z26
+	VMOVUPS       Z23, 1152(CX)
+	VPERMPS       Z6, Z26, Z27
 	VFMADD213PS   Z5, Z17, Z20
 	VFMADD132PS   Z2, Z1, Z24
 	PREFETCHT0    (DI)
-	VPADDD        Z21, Z26, Z26
+	VPSLLD        $0x14, Z26, Z26
 	VMULPS        Z17, Z17, Z21
 	VCMPPS        $0x15, Z0, Z22, K2
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z27
+	VPADDD        Z27, Z26, Z26
 	VFMADD213PS   Z17, Z21, Z20
 	VSUBPS        Z1, Z24, Z17
 	ADDQ          184(AX), DI
-	VFMADD213PS   Z5, Z12, Z27
+	VMOVUPS       Z4, Z21
 	VFMADD213PS.Z Z18, Z18, K1, Z20
 	VFNMADD132PS  Z3, Z22, Z17
-	VMOVUPS       10368(CX), Z21
-	VMULPS        Z12, Z12, Z28
+	VADDPS        10368(CX), Z8, Z27
+	VFMADD213PS   Z5, Z12, Z21
 	VMOVUPS       Z20, 9216(CX)
 	VPERMPS       Z6, Z24, Z18
 	VPCMPEQD.BCST constants<>+3040(SB), Z9, K1
-	VFMADD213PS   Z12, Z28, Z27
-	VMAXPS        9280(CX), Z7, Z7
-	VPSLLD        $0x14, Z24, Z24
-	VMOVAPS       Z21, K1, Z10
-	VFMADD213PS.Z Z26, Z26, K4, Z27
+	VMULPS        Z12, Z12, Z28
 	PREFETCHT0    (DI)
-	VPADDD        Z18, Z24, Z24
-	VSUBPS        Z8, Z21, Z21
-	VMOVUPS       Z27, 1728(CX)
+	VPSLLD        $0x14, Z24, Z24
+	VMOVUPS       10368(CX), K1, Z10
+	VFMADD213PS   Z12, Z28, Z21
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z12
-	VMOVUPS       Z21, Z18
-	VMAXPS        1792(CX), Z7, Z7
+	VPADDD        Z18, Z24, Z24
+	VMAXPS        10432(CX), Z7, Z7
+	VFMADD213PS.Z Z26, Z26, K4, Z21
 	ADDQ          184(AX), DI
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z27, Z18
+	VMOVUPS       Z21, 1728(CX)
+	VADDPS        Z13, Z11, Z11
 	VFMADD213PS   Z5, Z17, Z12
 	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT0    (DI)
-	VADDPS        Z13, Z11, Z11
-	VMULPS        Z17, Z17, Z13
-	VCMPPS        $0x15, Z0, Z21, K1
-	PREFETCHT0    (DI)(R8*1)
 	VADDPS        Z20, Z14, Z14
+	VMULPS        Z17, Z17, Z13
+	VCMPPS        $0x15, Z0, Z27, K1
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z17, Z13, Z12
 	VSUBPS        Z1, Z18, Z13
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z24, Z24, K2, Z12
-	VFNMADD132PS  Z3, Z21, Z13
-	VMOVUPS       10944(CX), Z20
+	VFNMADD132PS  Z3, Z27, Z13
+	VADDPS        10944(CX), Z8, Z20
 	VMOVUPS       Z12, 9792(CX)
 	VPERMPS       Z6, Z18, Z17
 	VPCMPEQD.BCST constants<>+3072(SB), Z9, K2
-	VMAXPS        9856(CX), Z7, Z7
-	VPSLLD        $0x14, Z18, Z18
-	VMOVAPS       Z20, K2, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z17, Z18, Z18
-	VSUBPS        Z8, Z20, Z20
+	VPSLLD        $0x14, Z18, Z18
+	VMOVUPS       10944(CX), K2, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z17, Z18, Z18
+	VMAXPS        11008(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z20, Z24
-	ADDQ          184(AX), DI
+	VADDPS        Z22, Z15, Z15
 	VFMADD213PS   Z5, Z13, Z17
 	VFMADD132PS   Z2, Z1, Z24
-	VADDPS        Z22, Z15, Z15
-	VMULPS        Z13, Z13, Z22
-	VCMPPS        $0x15, Z0, Z20, K2
 	VADDPS        Z12, Z16, Z16
-	VFMADD213PS   Z13, Z22, Z17
+	VMULPS        Z13, Z13, Z12
+	VCMPPS        $0x15, Z0, Z20, K2
+	VFMADD213PS   Z13, Z12, Z17
 	VSUBPS        Z1, Z24, Z12
 	VFMADD213PS.Z Z18, Z18, K1, Z17
 	VFNMADD132PS  Z3, Z20, Z12
 	VMOVUPS       Z17, 10368(CX)
 	VPERMPS       Z6, Z24, Z13
-	VMAXPS        10432(CX), Z7, Z7
-	VPSLLD        $0x14, Z24, Z24
 	PREFETCHT0    (DI)
-	VPADDD        Z13, Z24, Z24
+	VPSLLD        $0x14, Z24, Z24
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z13
+	VPADDD        Z13, Z24, Z24
 	ADDQ          184(AX), DI
+	VMOVUPS       Z4, Z13
+	VADDPS        Z27, Z19, Z19
 	VFMADD213PS   Z5, Z12, Z13
-	VADDPS        Z21, Z19, Z19
-	VMULPS        Z12, Z12, Z18
 	VADDPS        Z17, Z23, Z23
-	VFMADD213PS   Z12, Z18, Z13
+	VMULPS        Z12, Z12, Z17
+	VFMADD213PS   Z12, Z17, Z13
 	VFMADD213PS.Z Z24, Z24, K2, Z13
 	VMOVUPS       Z13, 10944(CX)
-	VMAXPS        11008(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
 	VADDPS        Z20, Z25, Z25
-	VADDPS        Z13, Z27, Z27
+	VADDPS        Z13, Z21, Z21
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z23, Z27, Z27
+	VADDPS        Z23, Z21, Z21
 	VADDPS        Z19, Z25, Z25
-	VADDPS        Z16, Z27, Z27
+	VADDPS        Z16, Z21, Z21
 	VADDPS        Z15, Z25, Z25
 	MOVQ          56(AX), R9
-	VMOVUPS       Z27, 192(R9)
+	VMOVUPS       Z21, 192(R9)
 	MOVQ          56(AX), R9
 	VMOVUPS       Z25, 2240(R9)
-	VMOVUPS       2304(CX), Z11
+	VADDPS        2304(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       2304(CX), K1, Z10
+	VMAXPS        2368(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       2880(CX), Z15
+	VADDPS        2880(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2624(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVAPS       Z15, K2, Z10
+	VMOVUPS       2880(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z8, Z15, Z15
+	VMAXPS        2944(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -22222,20 +22008,19 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       3456(CX), Z16
+	VADDPS        3456(CX), Z8, Z16
 	VMOVUPS       Z14, 2304(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2656(SB), Z9, K1
-	VMAXPS        2368(CX), Z7, Z7
-	VPSLLD        $0x14, Z17, Z17
-	VMOVAPS       Z16, K1, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z13, Z17, Z17
-	VSUBPS        Z8, Z16, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       3456(CX), K1, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z13, Z17, Z17
+	VMAXPS        3520(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
-	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
@@ -22244,20 +22029,19 @@ loop2:
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VMOVUPS       4032(CX), Z18
+	VADDPS        4032(CX), Z8, Z18
 	VMOVUPS       Z13, 2880(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2688(SB), Z9, K2
-	VMAXPS        2944(CX), Z7, Z7
-	VPSLLD        $0x14, Z19, Z19
-	VMOVAPS       Z18, K2, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z17, Z19, Z19
-	VSUBPS        Z8, Z18, Z18
+	VPSLLD        $0x14, Z19, Z19
+	VMOVUPS       4032(CX), K2, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z17, Z19, Z19
+	VMAXPS        4096(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
-	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z17
 	VFMADD132PS   Z2, Z1, Z21
 	VMULPS        Z12, Z12, Z20
@@ -22268,19 +22052,17 @@ loop2:
 	VFNMADD132PS  Z3, Z18, Z12
 	VMOVUPS       Z17, 3456(CX)
 	VPERMPS       Z6, Z21, Z19
-	VMAXPS        3520(CX), Z7, Z7
-	VPSLLD        $0x14, Z21, Z21
 	PREFETCHT0    (DI)
-	VPADDD        Z19, Z21, Z21
+	VPSLLD        $0x14, Z21, Z21
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z19
+	VPADDD        Z19, Z21, Z21
 	ADDQ          184(AX), DI
+	VMOVUPS       Z4, Z19
 	VFMADD213PS   Z5, Z12, Z19
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
 	VMOVUPS       Z19, 4032(CX)
-	VMAXPS        4096(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -22298,22 +22080,22 @@ loop2:
 	VMOVUPS       Z19, 256(R9)
 	MOVQ          56(AX), R9
 	VMOVUPS       Z18, 2304(R9)
-	VMOVUPS       4608(CX), Z11
+	VADDPS        4608(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+2720(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       4608(CX), K1, Z10
+	VMAXPS        4672(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       5184(CX), Z15
+	VADDPS        5184(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2752(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVAPS       Z15, K2, Z10
+	VMOVUPS       5184(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z8, Z15, Z15
+	VMAXPS        5248(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -22324,20 +22106,19 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       5760(CX), Z16
+	VADDPS        5760(CX), Z8, Z16
 	VMOVUPS       Z14, 4608(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2784(SB), Z9, K1
-	VMAXPS        4672(CX), Z7, Z7
-	VPSLLD        $0x14, Z17, Z17
-	VMOVAPS       Z16, K1, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z13, Z17, Z17
-	VSUBPS        Z8, Z16, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       5760(CX), K1, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z13, Z17, Z17
+	VMAXPS        5824(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
-	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
@@ -22346,20 +22127,19 @@ loop2:
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VMOVUPS       6336(CX), Z18
+	VADDPS        6336(CX), Z8, Z18
 	VMOVUPS       Z13, 5184(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2816(SB), Z9, K2
-	VMAXPS        5248(CX), Z7, Z7
-	VPSLLD        $0x14, Z19, Z19
-	VMOVAPS       Z18, K2, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z17, Z19, Z19
-	VSUBPS        Z8, Z18, Z18
+	VPSLLD        $0x14, Z19, Z19
+	VMOVUPS       6336(CX), K2, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z17, Z19, Z19
+	VMAXPS        6400(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
-	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z17
 	VFMADD132PS   Z2, Z1, Z21
 	VMULPS        Z12, Z12, Z20
@@ -22370,19 +22150,17 @@ loop2:
 	VFNMADD132PS  Z3, Z18, Z12
 	VMOVUPS       Z17, 5760(CX)
 	VPERMPS       Z6, Z21, Z19
-	VMAXPS        5824(CX), Z7, Z7
-	VPSLLD        $0x14, Z21, Z21
 	PREFETCHT0    (DI)
-	VPADDD        Z19, Z21, Z21
+	VPSLLD        $0x14, Z21, Z21
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z19
+	VPADDD        Z19, Z21, Z21
 	ADDQ          184(AX), DI
+	VMOVUPS       Z4, Z19
 	VFMADD213PS   Z5, Z12, Z19
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
 	VMOVUPS       Z19, 6336(CX)
-	VMAXPS        6400(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -22396,22 +22174,22 @@ loop2:
 	VMOVUPS       Z19, 192(R9)
 	MOVQ          56(AX), R9
 	VMOVUPS       Z18, 2240(R9)
-	VMOVUPS       6912(CX), Z11
+	VADDPS        6912(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       6912(CX), K1, Z10
+	VMAXPS        6976(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       7488(CX), Z15
+	VADDPS        7488(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVAPS       Z15, K2, Z10
+	VMOVUPS       7488(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z8, Z15, Z15
+	VMAXPS        7552(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -22422,20 +22200,19 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       8064(CX), Z16
+	VADDPS        8064(CX), Z8, Z16
 	VMOVUPS       Z14, 6912(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2912(SB), Z9, K1
-	VMAXPS        6976(CX), Z7, Z7
-	VPSLLD        $0x14, Z17, Z17
-	VMOVAPS       Z16, K1, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z13, Z17, Z17
-	VSUBPS        Z8, Z16, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       8064(CX), K1, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z13, Z17, Z17
+	VMAXPS        8128(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
-	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
@@ -22444,20 +22221,19 @@ loop2:
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VMOVUPS       8640(CX), Z18
+	VADDPS        8640(CX), Z8, Z18
 	VMOVUPS       Z13, 7488(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2944(SB), Z9, K2
-	VMAXPS        7552(CX), Z7, Z7
-	VPSLLD        $0x14, Z19, Z19
-	VMOVAPS       Z18, K2, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z17, Z19, Z19
-	VSUBPS        Z8, Z18, Z18
+	VPSLLD        $0x14, Z19, Z19
+	VMOVUPS       8640(CX), K2, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z17, Z19, Z19
+	VMAXPS        8704(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z9
 	VMOVUPS       Z18, Z20
-	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z9
 	VFMADD132PS   Z2, Z1, Z20
 	VMULPS        Z12, Z12, Z17
@@ -22468,19 +22244,17 @@ loop2:
 	VFNMADD132PS  Z3, Z18, Z12
 	VMOVUPS       Z9, 8064(CX)
 	VPERMPS       Z6, Z20, Z17
-	VMAXPS        8128(CX), Z7, Z7
-	VPSLLD        $0x14, Z20, Z20
 	PREFETCHT0    (DI)
-	VPADDD        Z17, Z20, Z20
+	VPSLLD        $0x14, Z20, Z20
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z17
+	VPADDD        Z17, Z20, Z20
 	ADDQ          184(AX), DI
+	VMOVUPS       Z4, Z17
 	VFMADD213PS   Z5, Z12, Z17
 	VMULPS        Z12, Z12, Z19
 	VFMADD213PS   Z12, Z19, Z17
 	VFMADD213PS.Z Z20, Z20, K2, Z17
 	VMOVUPS       Z17, 8640(CX)
-	VMAXPS        8704(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -22501,7 +22275,7 @@ loop2:
 	VADDPS.BCST   constants<>+736(SB), Z17, Z17
 	VMOVUPS       Z17, 1464(AX)(BX*4)
 	VMOVUPS       Z18, 3640(AX)(BX*4)
-	VSUBPS        Z8, Z10, Z10
+	VADDPS        Z8, Z10, Z10
 	VMOVUPS       Z10, 2552(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
@@ -22540,16 +22314,15 @@ loop2:
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VMOVUPS      Y2, Y3
+	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+576(SB), Y2
-	VXORPS       constants<>+0(SB), Y3, Y4
-	VMOVUPS      Y4, 376(AX)(BX*4)
+	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
-	VMOVUPS      (CX), Y6
+	VADDPS       (CX), Y3, Y6
 	VPCMPEQD     constants<>+608(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VBLENDVPS    Y7, (CX), Y5, Y5
+	VMAXPS       32(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
@@ -22564,14 +22337,13 @@ loop2:
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y8, (CX)
-	VMAXPS       32(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VMOVUPS      9216(CX), Y7
+	VADDPS       9216(CX), Y3, Y7
 	VPCMPEQD     constants<>+2976(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
+	VBLENDVPS    Y9, 9216(CX), Y5, Y5
+	VMAXPS       9248(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -22586,16 +22358,15 @@ loop2:
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, 9216(CX)
-	VMAXPS       9248(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VMOVUPS      576(CX), Y7
+	VADDPS       576(CX), Y3, Y7
 	VPCMPEQD     constants<>+544(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
+	VBLENDVPS    Y9, 576(CX), Y5, Y5
+	VMAXPS       608(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -22610,14 +22381,13 @@ loop2:
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, 576(CX)
-	VMAXPS       608(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VMOVUPS      9792(CX), Y9
+	VADDPS       9792(CX), Y3, Y9
 	VPCMPEQD     constants<>+3008(SB), Y4, Y11
-	VBLENDVPS    Y11, Y9, Y5, Y5
-	VSUBPS       Y3, Y9, Y9
+	VBLENDVPS    Y11, 9792(CX), Y5, Y5
+	VMAXPS       9824(CX), Y2, Y2
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
 	VFMADD132PS  constants<>+352(SB), Y1, Y13
@@ -22632,7 +22402,6 @@ loop2:
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
 	VMOVUPS      Y12, 9792(CX)
-	VMAXPS       9824(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
@@ -22644,10 +22413,10 @@ loop2:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y7, 1088(R9)
-	VMOVUPS      1152(CX), Y6
+	VADDPS       1152(CX), Y3, Y6
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VBLENDVPS    Y7, 1152(CX), Y5, Y5
+	VMAXPS       1184(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
@@ -22662,14 +22431,13 @@ loop2:
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y8, 1152(CX)
-	VMAXPS       1184(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VMOVUPS      10368(CX), Y7
+	VADDPS       10368(CX), Y3, Y7
 	VPCMPEQD     constants<>+3040(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
+	VBLENDVPS    Y9, 10368(CX), Y5, Y5
+	VMAXPS       10400(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -22684,16 +22452,15 @@ loop2:
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, 10368(CX)
-	VMAXPS       10400(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VMOVUPS      1728(CX), Y7
+	VADDPS       1728(CX), Y3, Y7
 	VPCMPEQD     constants<>+672(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
+	VBLENDVPS    Y9, 1728(CX), Y5, Y5
+	VMAXPS       1760(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -22708,14 +22475,13 @@ loop2:
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, 1728(CX)
-	VMAXPS       1760(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VMOVUPS      10944(CX), Y9
+	VADDPS       10944(CX), Y3, Y9
 	VPCMPEQD     constants<>+3072(SB), Y4, Y11
-	VBLENDVPS    Y11, Y9, Y5, Y5
-	VSUBPS       Y3, Y9, Y9
+	VBLENDVPS    Y11, 10944(CX), Y5, Y5
+	VMAXPS       10976(CX), Y2, Y2
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
 	VFMADD132PS  constants<>+352(SB), Y1, Y13
@@ -22730,7 +22496,6 @@ loop2:
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
 	VMOVUPS      Y12, 10944(CX)
-	VMAXPS       10976(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
@@ -22746,10 +22511,10 @@ loop2:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y7, 1120(R9)
-	VMOVUPS      2304(CX), Y6
+	VADDPS       2304(CX), Y3, Y6
 	VPCMPEQD     constants<>+704(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VBLENDVPS    Y7, 2304(CX), Y5, Y5
+	VMAXPS       2336(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
@@ -22764,14 +22529,13 @@ loop2:
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      Y8, 2304(CX)
-	VMAXPS       2336(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VMOVUPS      11520(CX), Y7
+	VADDPS       11520(CX), Y3, Y7
 	VPCMPEQD     constants<>+3104(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
+	VBLENDVPS    Y9, 11520(CX), Y5, Y5
+	VMAXPS       11552(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -22786,16 +22550,15 @@ loop2:
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, 11520(CX)
-	VMAXPS       11552(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VMOVUPS      2880(CX), Y7
+	VADDPS       2880(CX), Y3, Y7
 	VPCMPEQD     constants<>+2624(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
+	VBLENDVPS    Y9, 2880(CX), Y5, Y5
+	VMAXPS       2912(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -22810,7 +22573,6 @@ loop2:
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
 	VMOVUPS      Y10, 2880(CX)
-	VMAXPS       2912(CX), Y2, Y2
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
@@ -22820,280 +22582,270 @@ loop2:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y7, 1088(R9)
-	VMOVUPS      3456(CX), Y6
-	VPCMPEQD     constants<>+2656(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
+	VADDPS       3456(CX), Y3, Y6
+	VADDPS       4032(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPSLLD       $0x14, Y9, Y9
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2656(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 3456(CX)
+	VBLENDVPS    Y12, 3456(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       3488(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
+	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VMOVUPS      4032(CX), Y7
-	VPCMPEQD     constants<>+2688(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 4032(CX)
-	VMAXPS       4064(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       1120(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 128(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1152(R9)
-	VMOVUPS      4608(CX), Y6
-	VPCMPEQD     constants<>+2720(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
+	VPCMPEQD     constants<>+2688(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 4608(CX)
-	VMAXPS       4640(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VMOVUPS      5184(CX), Y7
-	VPCMPEQD     constants<>+2752(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 5184(CX)
-	VMAXPS       5216(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1088(R9)
-	VMOVUPS      5760(CX), Y6
-	VPCMPEQD     constants<>+2784(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 5760(CX)
-	VMAXPS       5792(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VMOVUPS      6336(CX), Y7
-	VPCMPEQD     constants<>+2816(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 6336(CX)
-	VMAXPS       6368(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 96(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1120(R9)
-	VMOVUPS      6912(CX), Y6
-	VPCMPEQD     constants<>+2848(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 6912(CX)
-	VMAXPS       6944(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VMOVUPS      7488(CX), Y7
-	VPCMPEQD     constants<>+2880(SB), Y4, Y9
-	VBLENDVPS    Y9, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 7488(CX)
-	VMAXPS       7520(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1088(R9)
-	VMOVUPS      8064(CX), Y6
-	VPCMPEQD     constants<>+2912(SB), Y4, Y7
-	VBLENDVPS    Y7, Y6, Y5, Y5
-	VSUBPS       Y3, Y6, Y6
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 8064(CX)
-	VMAXPS       8096(CX), Y2, Y2
-	PREFETCHT0   (DI)
-	PREFETCHT0   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VMOVUPS      8640(CX), Y7
-	VPCMPEQD     constants<>+2944(SB), Y4, Y4
-	VBLENDVPS    Y4, Y7, Y5, Y5
-	VSUBPS       Y3, Y7, Y7
-	VMAXPS       Y7, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y4
-	VFNMADD132PS constants<>+384(SB), Y9, Y4
-	VPERMPS      constants<>+480(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y4, Y9
-	VMULPS       Y4, Y4, Y11
-	VFMADD213PS  Y4, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, 8640(CX)
-	VMAXPS       8672(CX), Y2, Y2
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 4032(CX), Y5, Y5
+	VMAXPS       4064(CX), Y2, Y2
+	VMOVUPS      Y8, 3456(CX)
+	VMOVUPS      Y9, 4032(CX)
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y9, Y9
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       96(R9), Y9, Y9
+	MOVQ         56(AX), R9
+	VADDPS       1120(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y9, 128(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1152(R9)
+	VADDPS       4608(CX), Y3, Y6
+	VADDPS       5184(CX), Y3, Y10
+	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
 	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPSLLD       $0x14, Y13, Y13
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2720(SB), Y4, Y12
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VBLENDVPS    Y12, 4608(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	VMAXPS       4640(CX), Y2, Y2
+	VFMADD213PS  Y7, Y12, Y8
+	ADDQ         184(AX), DI
+	VPCMPEQD     constants<>+2752(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 5184(CX), Y5, Y5
+	VMAXPS       5216(CX), Y2, Y2
+	VMOVUPS      Y8, 4608(CX)
+	VMOVUPS      Y9, 5184(CX)
 	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y7, Y7
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y9, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1088(R9)
+	VADDPS       5760(CX), Y3, Y6
+	VADDPS       6336(CX), Y3, Y10
+	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2784(SB), Y4, Y12
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VBLENDVPS    Y12, 5760(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	VMAXPS       5792(CX), Y2, Y2
+	VFMADD213PS  Y7, Y12, Y8
+	ADDQ         184(AX), DI
+	VPCMPEQD     constants<>+2816(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 6336(CX), Y5, Y5
+	VMAXPS       6368(CX), Y2, Y2
+	VMOVUPS      Y8, 5760(CX)
+	VMOVUPS      Y9, 6336(CX)
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VADDPS       64(R9), Y9, Y9
+	MOVQ         56(AX), R9
+	VADDPS       1088(R9), Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y9, 96(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1120(R9)
+	VADDPS       6912(CX), Y3, Y6
+	VADDPS       7488(CX), Y3, Y10
+	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2848(SB), Y4, Y12
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VBLENDVPS    Y12, 6912(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	VMAXPS       6944(CX), Y2, Y2
+	VFMADD213PS  Y7, Y12, Y8
+	ADDQ         184(AX), DI
+	VPCMPEQD     constants<>+2880(SB), Y4, Y7
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y9
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y9
+	VFMADD213PS  Y13, Y13, Y9
+	VBLENDVPS    Y7, 7488(CX), Y5, Y5
+	VMAXPS       7520(CX), Y2, Y2
+	VMOVUPS      Y8, 6912(CX)
+	VMOVUPS      Y9, 7488(CX)
+	VADDPS       Y8, Y9, Y9
+	VADDPS       Y6, Y10, Y10
+	MOVQ         56(AX), R9
+	VMOVUPS      Y9, 64(R9)
+	MOVQ         56(AX), R9
+	VMOVUPS      Y10, 1088(R9)
+	VADDPS       8064(CX), Y3, Y6
+	VADDPS       8640(CX), Y3, Y10
+	VMAXPS       Y6, Y0, Y8
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y8, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y9
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y9, Y7
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT0   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y9, Y8
+	VPSLLD       $0x14, Y9, Y9
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT0   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y8, Y9, Y9
+	VPCMPEQD     constants<>+2912(SB), Y4, Y12
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VBLENDVPS    Y12, 8064(CX), Y5, Y5
+	VMULPS       Y7, Y7, Y12
+	PREFETCHT0   (DI)
+	PREFETCHT0   (DI)(R8*1)
+	VMAXPS       8096(CX), Y2, Y2
+	VFMADD213PS  Y7, Y12, Y8
+	ADDQ         184(AX), DI
+	VPCMPEQD     constants<>+2944(SB), Y4, Y4
+	VFMADD213PS  Y9, Y9, Y8
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y11, Y7
+	VMULPS       Y11, Y11, Y9
+	VFMADD213PS  Y11, Y9, Y7
+	VFMADD213PS  Y13, Y13, Y7
+	VBLENDVPS    Y4, 8640(CX), Y5, Y5
+	VMAXPS       8672(CX), Y2, Y2
+	VMOVUPS      Y8, 8064(CX)
+	VMOVUPS      Y7, 8640(CX)
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y9, Y9
+	VADDPS       64(DI), Y7, Y7
 	MOVQ         56(AX), DI
-	VADDPS       1088(DI), Y7, Y7
+	VADDPS       1088(DI), Y10, Y10
 	MOVQ         56(AX), DI
-	VADDPS       96(DI), Y9, Y9
+	VADDPS       96(DI), Y7, Y7
 	MOVQ         56(AX), DI
-	VADDPS       1120(DI), Y7, Y7
+	VADDPS       1120(DI), Y10, Y10
 	MOVQ         56(AX), DI
-	VADDPS       128(DI), Y9, Y9
+	VADDPS       128(DI), Y7, Y7
 	MOVQ         56(AX), DI
-	VADDPS       1152(DI), Y7, Y7
-	VADDPS       constants<>+736(SB), Y9, Y9
-	VMOVUPS      Y9, 1464(AX)(BX*4)
-	VMOVUPS      Y7, 3640(AX)(BX*4)
-	VSUBPS       Y3, Y5, Y5
+	VADDPS       1152(DI), Y10, Y10
+	VADDPS       constants<>+736(SB), Y7, Y7
+	VMOVUPS      Y7, 1464(AX)(BX*4)
+	VMOVUPS      Y10, 3640(AX)(BX*4)
+	VADDPS       Y3, Y5, Y5
 	VMOVUPS      Y5, 2552(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
@@ -23137,28 +22889,27 @@ loop2:
 	SHLQ          $0x02, DI
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
-	VMOVUPS       Z7, Z8
+	VXORPS.BCST   constants<>+0(SB), Z7, Z8
 	VBROADCASTSS  constants<>+576(SB), Z7
-	VXORPS.BCST   constants<>+0(SB), Z8, Z9
-	VMOVUPS       Z9, 376(AX)(BX*4)
+	VMOVUPS       Z8, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+608(SB), Z10
-	VMOVUPS       (CX), Z11
+	VADDPS        (CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       (CX), K1, Z10
+	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       576(CX), Z15
+	VADDPS        576(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVAPS       Z15, K2, Z10
+	VMOVUPS       576(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z8, Z15, Z15
+	VMAXPS        640(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -23169,190 +22920,182 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       1152(CX), Z19
+	VADDPS        1152(CX), Z8, Z19
 	VMOVUPS       Z14, (CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
-	VMAXPS        64(CX), Z7, Z7
-	VPSLLD        $0x14, Z17, Z17
-	VMOVAPS       Z19, K1, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z13, Z17, Z17
-	VSUBPS        Z8, Z19, Z19
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       1152(CX), K1, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z13, Z17, Z17
+	VMAXPS        1216(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z16
 	VMOVUPS       Z19, Z20
-	ADDQ          184(AX), DI
+	VADDPS        9216(CX), Z8, Z13
 	VFMADD213PS   Z5, Z12, Z16
 	VFMADD132PS   Z2, Z1, Z20
-	VMOVUPS       9216(CX), Z13
+	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
-	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
+	VMOVUPS       9216(CX), K1, Z10
 	VFMADD213PS   Z12, Z18, Z16
 	VSUBPS        Z1, Z20, Z12
-	VMOVAPS       Z13, K1, Z10
+	VMAXPS        9280(CX), Z7, Z7
 	VFMADD213PS.Z Z17, Z17, K2, Z16
 	VFNMADD132PS  Z3, Z19, Z12
-	VMOVUPS       1728(CX), Z25
-	VSUBPS        Z8, Z13, Z13
+	VADDPS        1728(CX), Z8, Z25
+	VMOVUPS       Z13, Z18
 	VMOVUPS       Z16, 576(CX)
 	VPERMPS       Z6, Z20, Z17
 	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
-	VMOVUPS       Z13, Z18
-	VMAXPS        640(CX), Z7, Z7
-	VPSLLD        $0x14, Z20, Z20
-	VMOVAPS       Z25, K1, Z10
 	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT0    (DI)
-	VPADDD        Z17, Z20, Z20
-	VSUBPS        Z8, Z25, Z25
+	VPSLLD        $0x14, Z20, Z20
+	VMOVUPS       1728(CX), K1, Z10
 	VCMPPS        $0x15, Z0, Z13, K1
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z23
-	VMOVUPS       Z25, Z26
+	VPADDD        Z17, Z20, Z20
+	VMAXPS        1792(CX), Z7, Z7
 	VSUBPS        Z1, Z18, Z17
 	ADDQ          184(AX), DI
+	VMOVUPS       Z4, Z23
+	VMOVUPS       Z25, Z26
+	VFNMADD132PS  Z3, Z13, Z17
+	VADDPS        9792(CX), Z8, Z22
 	VFMADD213PS   Z5, Z12, Z23
 	VFMADD132PS   Z2, Z1, Z26
-	VFNMADD132PS  Z3, Z13, Z17
-	VMOVUPS       9792(CX), Z22
-	VMULPS        Z12, Z12, Z24
-	VCMPPS        $0x15, Z0, Z25, K4
 	VPERMPS       Z6, Z18, Z21
 	VPCMPEQD.BCST constants<>+3008(SB), Z9, K2
+	VMULPS        Z12, Z12, Z24
+	VCMPPS        $0x15, Z0, Z25, K4
+	VPSLLD        $0x14, Z18, Z18
+	VMOVUPS       9792(CX), K2, Z10
 	VFMADD213PS   Z12, Z24, Z23
 	VSUBPS        Z1, Z26, Z12
-	VPSLLD        $0x14, Z18, Z18
-	VMOVAPS       Z22, K2, Z10
+	VPADDD        Z21, Z18, Z18
+	VMAXPS        9856(CX), Z7, Z7
 	VFMADD213PS.Z Z20, Z20, K3, Z23
 	VFNMADD132PS  Z3, Z25, Z12
-	VPADDD        Z21, Z18, Z18
-	VSUBPS        Z8, Z22, Z22
-	VMOVUPS       Z23, 1152(CX)
-	VPERMPS       Z6, Z26, Z21
 	VMOVUPS       Z4, Z20
 	VMOVUPS       Z22, Z24
-	VMAXPS        1216(CX), Z7, Z7
-	VPSLLD        $0x14, Z26, Z26
+	VMOVUPS       Z23, 1152(CX)
+	VPERMPS       Z6, Z26, Z27
 	VFMADD213PS   Z5, Z17, Z20
 	VFMADD132PS   Z2, Z1, Z24
 	PREFETCHT0    (DI)
-	VPADDD        Z21, Z26, Z26
+	VPSLLD        $0x14, Z26, Z26
 	VMULPS        Z17, Z17, Z21
 	VCMPPS        $0x15, Z0, Z22, K2
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z27
+	VPADDD        Z27, Z26, Z26
 	VFMADD213PS   Z17, Z21, Z20
 	VSUBPS        Z1, Z24, Z17
 	ADDQ          184(AX), DI
-	VFMADD213PS   Z5, Z12, Z27
+	VMOVUPS       Z4, Z21
 	VFMADD213PS.Z Z18, Z18, K1, Z20
 	VFNMADD132PS  Z3, Z22, Z17
-	VMOVUPS       10368(CX), Z21
-	VMULPS        Z12, Z12, Z28
+	VADDPS        10368(CX), Z8, Z27
+	VFMADD213PS   Z5, Z12, Z21
 	VMOVUPS       Z20, 9216(CX)
 	VPERMPS       Z6, Z24, Z18
 	VPCMPEQD.BCST constants<>+3040(SB), Z9, K1
-	VFMADD213PS   Z12, Z28, Z27
-	VMAXPS        9280(CX), Z7, Z7
-	VPSLLD        $0x14, Z24, Z24
-	VMOVAPS       Z21, K1, Z10
-	VFMADD213PS.Z Z26, Z26, K4, Z27
+	VMULPS        Z12, Z12, Z28
 	PREFETCHT0    (DI)
-	VPADDD        Z18, Z24, Z24
-	VSUBPS        Z8, Z21, Z21
-	VMOVUPS       Z27, 1728(CX)
+	VPSLLD        $0x14, Z24, Z24
+	VMOVUPS       10368(CX), K1, Z10
+	VFMADD213PS   Z12, Z28, Z21
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z12
-	VMOVUPS       Z21, Z18
-	VMAXPS        1792(CX), Z7, Z7
+	VPADDD        Z18, Z24, Z24
+	VMAXPS        10432(CX), Z7, Z7
+	VFMADD213PS.Z Z26, Z26, K4, Z21
 	ADDQ          184(AX), DI
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z27, Z18
+	VMOVUPS       Z21, 1728(CX)
+	VADDPS        Z13, Z11, Z11
 	VFMADD213PS   Z5, Z17, Z12
 	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT0    (DI)
-	VADDPS        Z13, Z11, Z11
-	VMULPS        Z17, Z17, Z13
-	VCMPPS        $0x15, Z0, Z21, K1
-	PREFETCHT0    (DI)(R8*1)
 	VADDPS        Z20, Z14, Z14
+	VMULPS        Z17, Z17, Z13
+	VCMPPS        $0x15, Z0, Z27, K1
+	PREFETCHT0    (DI)(R8*1)
 	VFMADD213PS   Z17, Z13, Z12
 	VSUBPS        Z1, Z18, Z13
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z24, Z24, K2, Z12
-	VFNMADD132PS  Z3, Z21, Z13
-	VMOVUPS       10944(CX), Z20
+	VFNMADD132PS  Z3, Z27, Z13
+	VADDPS        10944(CX), Z8, Z20
 	VMOVUPS       Z12, 9792(CX)
 	VPERMPS       Z6, Z18, Z17
 	VPCMPEQD.BCST constants<>+3072(SB), Z9, K2
-	VMAXPS        9856(CX), Z7, Z7
-	VPSLLD        $0x14, Z18, Z18
-	VMOVAPS       Z20, K2, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z17, Z18, Z18
-	VSUBPS        Z8, Z20, Z20
+	VPSLLD        $0x14, Z18, Z18
+	VMOVUPS       10944(CX), K2, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z17, Z18, Z18
+	VMAXPS        11008(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z20, Z24
-	ADDQ          184(AX), DI
+	VADDPS        Z22, Z15, Z15
 	VFMADD213PS   Z5, Z13, Z17
 	VFMADD132PS   Z2, Z1, Z24
-	VADDPS        Z22, Z15, Z15
-	VMULPS        Z13, Z13, Z22
-	VCMPPS        $0x15, Z0, Z20, K2
 	VADDPS        Z12, Z16, Z16
-	VFMADD213PS   Z13, Z22, Z17
+	VMULPS        Z13, Z13, Z12
+	VCMPPS        $0x15, Z0, Z20, K2
+	VFMADD213PS   Z13, Z12, Z17
 	VSUBPS        Z1, Z24, Z12
 	VFMADD213PS.Z Z18, Z18, K1, Z17
 	VFNMADD132PS  Z3, Z20, Z12
 	VMOVUPS       Z17, 10368(CX)
 	VPERMPS       Z6, Z24, Z13
-	VMAXPS        10432(CX), Z7, Z7
-	VPSLLD        $0x14, Z24, Z24
 	PREFETCHT0    (DI)
-	VPADDD        Z13, Z24, Z24
+	VPSLLD        $0x14, Z24, Z24
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z13
+	VPADDD        Z13, Z24, Z24
 	ADDQ          184(AX), DI
+	VMOVUPS       Z4, Z13
+	VADDPS        Z27, Z19, Z19
 	VFMADD213PS   Z5, Z12, Z13
-	VADDPS        Z21, Z19, Z19
-	VMULPS        Z12, Z12, Z18
 	VADDPS        Z17, Z23, Z23
-	VFMADD213PS   Z12, Z18, Z13
+	VMULPS        Z12, Z12, Z17
+	VFMADD213PS   Z12, Z17, Z13
 	VFMADD213PS.Z Z24, Z24, K2, Z13
 	VMOVUPS       Z13, 10944(CX)
-	VMAXPS        11008(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
 	VADDPS        Z20, Z25, Z25
-	VADDPS        Z13, Z27, Z27
+	VADDPS        Z13, Z21, Z21
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z23, Z27, Z27
+	VADDPS        Z23, Z21, Z21
 	VADDPS        Z19, Z25, Z25
-	VADDPS        Z16, Z27, Z27
+	VADDPS        Z16, Z21, Z21
 	VADDPS        Z15, Z25, Z25
 	MOVQ          56(AX), R9
-	VMOVUPS       Z27, 192(R9)
+	VMOVUPS       Z21, 192(R9)
 	MOVQ          56(AX), R9
 	VMOVUPS       Z25, 2240(R9)
-	VMOVUPS       2304(CX), Z11
+	VADDPS        2304(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       2304(CX), K1, Z10
+	VMAXPS        2368(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       2880(CX), Z15
+	VADDPS        2880(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2624(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVAPS       Z15, K2, Z10
+	VMOVUPS       2880(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z8, Z15, Z15
+	VMAXPS        2944(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -23363,122 +23106,117 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       3456(CX), Z19
+	VADDPS        3456(CX), Z8, Z19
 	VMOVUPS       Z14, 2304(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2656(SB), Z9, K1
-	VMAXPS        2368(CX), Z7, Z7
-	VPSLLD        $0x14, Z17, Z17
-	VMOVAPS       Z19, K1, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z13, Z17, Z17
-	VSUBPS        Z8, Z19, Z19
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       3456(CX), K1, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z13, Z17, Z17
+	VMAXPS        3520(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z16
 	VMOVUPS       Z19, Z20
-	ADDQ          184(AX), DI
+	VADDPS        11520(CX), Z8, Z13
 	VFMADD213PS   Z5, Z12, Z16
 	VFMADD132PS   Z2, Z1, Z20
-	VMOVUPS       11520(CX), Z13
+	VPCMPEQD.BCST constants<>+3104(SB), Z9, K1
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
-	VPCMPEQD.BCST constants<>+3104(SB), Z9, K1
+	VMOVUPS       11520(CX), K1, Z10
 	VFMADD213PS   Z12, Z18, Z16
 	VSUBPS        Z1, Z20, Z12
-	VMOVAPS       Z13, K1, Z10
+	VMAXPS        11584(CX), Z7, Z7
 	VFMADD213PS.Z Z17, Z17, K2, Z16
 	VFNMADD132PS  Z3, Z19, Z12
-	VMOVUPS       4032(CX), Z24
-	VSUBPS        Z8, Z13, Z13
+	VADDPS        4032(CX), Z8, Z24
+	VMOVUPS       Z13, Z18
 	VMOVUPS       Z16, 2880(CX)
 	VPERMPS       Z6, Z20, Z17
 	VPCMPEQD.BCST constants<>+2688(SB), Z9, K1
-	VMOVUPS       Z13, Z18
-	VMAXPS        2944(CX), Z7, Z7
-	VPSLLD        $0x14, Z20, Z20
-	VMOVAPS       Z24, K1, Z10
 	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT0    (DI)
-	VPADDD        Z17, Z20, Z20
-	VSUBPS        Z8, Z24, Z24
+	VPSLLD        $0x14, Z20, Z20
+	VMOVUPS       4032(CX), K1, Z10
 	VCMPPS        $0x15, Z0, Z13, K1
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z22
-	VMOVUPS       Z24, Z25
+	VPADDD        Z17, Z20, Z20
+	VMAXPS        4096(CX), Z7, Z7
 	VSUBPS        Z1, Z18, Z17
 	ADDQ          184(AX), DI
+	VMOVUPS       Z4, Z22
+	VMOVUPS       Z24, Z25
+	VFNMADD132PS  Z3, Z13, Z17
 	VFMADD213PS   Z5, Z12, Z22
 	VFMADD132PS   Z2, Z1, Z25
-	VFNMADD132PS  Z3, Z13, Z17
+	VPERMPS       Z6, Z18, Z21
 	VMULPS        Z12, Z12, Z23
 	VCMPPS        $0x15, Z0, Z24, K2
-	VPERMPS       Z6, Z18, Z21
+	VPSLLD        $0x14, Z18, Z18
 	VFMADD213PS   Z12, Z23, Z22
 	VSUBPS        Z1, Z25, Z12
-	VPSLLD        $0x14, Z18, Z18
+	VPADDD        Z21, Z18, Z18
 	VFMADD213PS.Z Z20, Z20, K3, Z22
 	VFNMADD132PS  Z3, Z24, Z12
-	VPADDD        Z21, Z18, Z18
-	VMOVUPS       Z22, 3456(CX)
-	VPERMPS       Z6, Z25, Z21
 	VMOVUPS       Z4, Z20
-	VMAXPS        3520(CX), Z7, Z7
-	VPSLLD        $0x14, Z25, Z25
+	VMOVUPS       Z22, 3456(CX)
+	VPERMPS       Z6, Z25, Z23
 	VFMADD213PS   Z5, Z17, Z20
 	PREFETCHT0    (DI)
-	VPADDD        Z21, Z25, Z25
+	VPSLLD        $0x14, Z25, Z25
 	VMULPS        Z17, Z17, Z21
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z23
+	VPADDD        Z23, Z25, Z25
 	VFMADD213PS   Z17, Z21, Z20
 	ADDQ          184(AX), DI
-	VFMADD213PS   Z5, Z12, Z23
+	VMOVUPS       Z4, Z17
 	VFMADD213PS.Z Z18, Z18, K1, Z20
-	VMULPS        Z12, Z12, Z17
+	VFMADD213PS   Z5, Z12, Z17
 	VMOVUPS       Z20, 11520(CX)
-	VFMADD213PS   Z12, Z17, Z23
-	VMAXPS        11584(CX), Z7, Z7
-	VFMADD213PS.Z Z25, Z25, K2, Z23
+	VMULPS        Z12, Z12, Z18
 	PREFETCHT0    (DI)
-	VMOVUPS       Z23, 4032(CX)
+	VFMADD213PS   Z12, Z18, Z17
 	PREFETCHT0    (DI)(R8*1)
-	VMAXPS        4096(CX), Z7, Z7
+	VFMADD213PS.Z Z25, Z25, K2, Z17
 	ADDQ          184(AX), DI
-	PREFETCHT0    (DI)
+	VMOVUPS       Z17, 4032(CX)
 	VADDPS        Z13, Z11, Z11
-	PREFETCHT0    (DI)(R8*1)
+	PREFETCHT0    (DI)
 	VADDPS        Z20, Z14, Z14
+	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
 	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z22, Z23, Z23
+	VADDPS        Z22, Z17, Z17
 	VADDPS        Z19, Z24, Z24
-	VADDPS        Z16, Z23, Z23
+	VADDPS        Z16, Z17, Z17
 	VADDPS        Z15, Z24, Z24
 	MOVQ          56(AX), R9
-	VADDPS        192(R9), Z23, Z23
+	VADDPS        192(R9), Z17, Z17
 	MOVQ          56(AX), R9
 	VADDPS        2240(R9), Z24, Z24
 	MOVQ          56(AX), R9
-	VMOVUPS       Z23, 256(R9)
+	VMOVUPS       Z17, 256(R9)
 	MOVQ          56(AX), R9
 	VMOVUPS       Z24, 2304(R9)
-	VMOVUPS       4608(CX), Z11
+	VADDPS        4608(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+2720(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       4608(CX), K1, Z10
+	VMAXPS        4672(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       5184(CX), Z15
+	VADDPS        5184(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2752(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVAPS       Z15, K2, Z10
+	VMOVUPS       5184(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z8, Z15, Z15
+	VMAXPS        5248(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -23489,20 +23227,19 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       5760(CX), Z16
+	VADDPS        5760(CX), Z8, Z16
 	VMOVUPS       Z14, 4608(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2784(SB), Z9, K1
-	VMAXPS        4672(CX), Z7, Z7
-	VPSLLD        $0x14, Z17, Z17
-	VMOVAPS       Z16, K1, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z13, Z17, Z17
-	VSUBPS        Z8, Z16, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       5760(CX), K1, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z13, Z17, Z17
+	VMAXPS        5824(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
-	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
@@ -23511,20 +23248,19 @@ loop2:
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VMOVUPS       6336(CX), Z18
+	VADDPS        6336(CX), Z8, Z18
 	VMOVUPS       Z13, 5184(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2816(SB), Z9, K2
-	VMAXPS        5248(CX), Z7, Z7
-	VPSLLD        $0x14, Z19, Z19
-	VMOVAPS       Z18, K2, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z17, Z19, Z19
-	VSUBPS        Z8, Z18, Z18
+	VPSLLD        $0x14, Z19, Z19
+	VMOVUPS       6336(CX), K2, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z17, Z19, Z19
+	VMAXPS        6400(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
-	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z17
 	VFMADD132PS   Z2, Z1, Z21
 	VMULPS        Z12, Z12, Z20
@@ -23535,19 +23271,17 @@ loop2:
 	VFNMADD132PS  Z3, Z18, Z12
 	VMOVUPS       Z17, 5760(CX)
 	VPERMPS       Z6, Z21, Z19
-	VMAXPS        5824(CX), Z7, Z7
-	VPSLLD        $0x14, Z21, Z21
 	PREFETCHT0    (DI)
-	VPADDD        Z19, Z21, Z21
+	VPSLLD        $0x14, Z21, Z21
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z19
+	VPADDD        Z19, Z21, Z21
 	ADDQ          184(AX), DI
+	VMOVUPS       Z4, Z19
 	VFMADD213PS   Z5, Z12, Z19
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
 	VMOVUPS       Z19, 6336(CX)
-	VMAXPS        6400(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -23561,22 +23295,22 @@ loop2:
 	VMOVUPS       Z19, 192(R9)
 	MOVQ          56(AX), R9
 	VMOVUPS       Z18, 2240(R9)
-	VMOVUPS       6912(CX), Z11
+	VADDPS        6912(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
-	VMOVAPS       Z11, K1, Z10
-	VSUBPS        Z8, Z11, Z11
+	VMOVUPS       6912(CX), K1, Z10
+	VMAXPS        6976(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       7488(CX), Z15
+	VADDPS        7488(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVAPS       Z15, K2, Z10
+	VMOVUPS       7488(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z8, Z15, Z15
+	VMAXPS        7552(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -23587,20 +23321,19 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VMOVUPS       8064(CX), Z16
+	VADDPS        8064(CX), Z8, Z16
 	VMOVUPS       Z14, 6912(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2912(SB), Z9, K1
-	VMAXPS        6976(CX), Z7, Z7
-	VPSLLD        $0x14, Z17, Z17
-	VMOVAPS       Z16, K1, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z13, Z17, Z17
-	VSUBPS        Z8, Z16, Z16
+	VPSLLD        $0x14, Z17, Z17
+	VMOVUPS       8064(CX), K1, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z13, Z17, Z17
+	VMAXPS        8128(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
-	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z19
 	VMULPS        Z12, Z12, Z18
@@ -23609,20 +23342,19 @@ loop2:
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VMOVUPS       8640(CX), Z18
+	VADDPS        8640(CX), Z8, Z18
 	VMOVUPS       Z13, 7488(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2944(SB), Z9, K2
-	VMAXPS        7552(CX), Z7, Z7
-	VPSLLD        $0x14, Z19, Z19
-	VMOVAPS       Z18, K2, Z10
 	PREFETCHT0    (DI)
-	VPADDD        Z17, Z19, Z19
-	VSUBPS        Z8, Z18, Z18
+	VPSLLD        $0x14, Z19, Z19
+	VMOVUPS       8640(CX), K2, Z10
 	PREFETCHT0    (DI)(R8*1)
+	VPADDD        Z17, Z19, Z19
+	VMAXPS        8704(CX), Z7, Z7
+	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z9
 	VMOVUPS       Z18, Z20
-	ADDQ          184(AX), DI
 	VFMADD213PS   Z5, Z12, Z9
 	VFMADD132PS   Z2, Z1, Z20
 	VMULPS        Z12, Z12, Z17
@@ -23633,19 +23365,17 @@ loop2:
 	VFNMADD132PS  Z3, Z18, Z12
 	VMOVUPS       Z9, 8064(CX)
 	VPERMPS       Z6, Z20, Z17
-	VMAXPS        8128(CX), Z7, Z7
-	VPSLLD        $0x14, Z20, Z20
 	PREFETCHT0    (DI)
-	VPADDD        Z17, Z20, Z20
+	VPSLLD        $0x14, Z20, Z20
 	PREFETCHT0    (DI)(R8*1)
-	VMOVUPS       Z4, Z17
+	VPADDD        Z17, Z20, Z20
 	ADDQ          184(AX), DI
+	VMOVUPS       Z4, Z17
 	VFMADD213PS   Z5, Z12, Z17
 	VMULPS        Z12, Z12, Z19
 	VFMADD213PS   Z12, Z19, Z17
 	VFMADD213PS.Z Z20, Z20, K2, Z17
 	VMOVUPS       Z17, 8640(CX)
-	VMAXPS        8704(CX), Z7, Z7
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -23666,7 +23396,7 @@ loop2:
 	VADDPS.BCST   constants<>+736(SB), Z17, Z17
 	VMOVUPS       Z17, 1464(AX)(BX*4)
 	VMOVUPS       Z18, 3640(AX)(BX*4)
-	VSUBPS        Z8, Z10, Z10
+	VADDPS        Z8, Z10, Z10
 	VMOVUPS       Z10, 2552(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX

@@ -75,11 +75,11 @@ func (b *builder) equal(x operand.Op, y vec) reg.Register {
 	return m
 }
 
-// blend sets v = x where the mask is set.
-func (b *builder) blend(v vec, mask reg.Register, x vec) {
+// blend sets v = x where the mask is set. x may be memory.
+func (b *builder) blend(v vec, mask reg.Register, x operand.Op) {
 	switch {
 	case b.ISA == AVX512:
-		b.ps(b.VMOVAPS, b.VMOVAPD, x, mask, v)
+		b.ps(b.VMOVUPS, b.VMOVUPD, x, mask, v)
 	case b.double():
 		b.VBLENDVPD(mask, x, v, v)
 	default:
@@ -298,17 +298,16 @@ func (b *builder) prefetch(s stream) {
 type planeState struct {
 	*builder
 	constants       *expConstants
-	m, next         vec // the maximum, and that of the next vector as far as it is known
+	minus, next     vec // the maximum, negative, and that of the next vector as far as it is known
 	target, targetX vec
 }
 
 // newPlaneState starts a vector of rows, whose maximum has been found, and is stored.
 func (b *builder) newPlaneState(exp *expConstants, next vec, slot, labels reg.Register) *planeState {
-	st := &planeState{builder: b, constants: exp, m: b.copy(next), next: next}
+	st := &planeState{builder: b, constants: exp, minus: b.vector(), next: next}
+	b.ps(b.VXORPS, b.VXORPD, b.sign(), next, st.minus)
 	b.ps(b.VMOVAPS, b.VMOVAPD, b.negInf(), next)
-	minus := b.vector()
-	b.ps(b.VXORPS, b.VXORPD, b.sign(), st.m, minus)
-	b.put(minus, "minus", slot)
+	b.put(st.minus, "minus", slot)
 	if b.Form != Dense {
 		st.target, st.targetX = b.labelVector(operand.Mem{Base: labels}), b.zero()
 	}
@@ -317,12 +316,7 @@ func (b *builder) newPlaneState(exp *expConstants, next vec, slot, labels reg.Re
 
 // class computes class number, or k + number: e, which takes x's place, d or a·d, and a. It sees to the next vector's maximum.
 func (st *planeState) class(x, t operand.Mem, k reg.Register, number int) (s sums) {
-	v := st.loadT(x, nil)
-	if st.Form != Dense {
-		st.blend(st.targetX, st.equalTo(st.target, number), v)
-	}
-	d := v
-	st.sub(d, v, st.m)
+	d := st.difference(x)
 	if s.d = d; st.Form != Uniform {
 		a := st.planeCoefficient(k, number, t)
 		s.d = st.vector()
@@ -332,11 +326,31 @@ func (st *planeState) class(x, t operand.Mem, k reg.Register, number int) (s sum
 			s.a = a
 		}
 	}
-	s.e = st.exp(st.constants, d)
-	st.storeF(s.e, x, nil)
-	x.Disp += st.vectorBytes()
-	st.maxT(st.next, x, nil)
+	st.others(x, number)
+	s.e = st.exponential(x, d)
 	return s
+}
+
+// difference is x − m.
+func (st *planeState) difference(x operand.Mem) vec {
+	d := st.vector()
+	st.add(d, st.minus, x)
+	return d
+}
+
+// exponential is exp(d), which it stores in x's place.
+func (st *planeState) exponential(x operand.Mem, d vec) vec {
+	e := st.exp(st.constants, d)
+	st.storeF(e, x, nil)
+	return e
+}
+
+// others sees whether a class is the targets', and to the next vector's maximum.
+func (st *planeState) others(x operand.Mem, number int) {
+	if st.Form != Dense {
+		st.blend(st.targetX, st.equalTo(st.target, number), x)
+	}
+	st.maxT(st.next, st.after(x, st.vectorBytes()), nil)
 }
 
 // countTarget takes n classes from where the targets are.
@@ -373,7 +387,7 @@ func (st *planeState) putTarget(slot reg.Register) {
 	if st.Form == Dense {
 		return
 	}
-	st.sub(st.targetX, st.targetX, st.m)
+	st.add(st.targetX, st.targetX, st.minus)
 	st.put(st.targetX, "y", slot)
 }
 

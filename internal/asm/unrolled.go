@@ -9,6 +9,10 @@ import (
 
 // Kernels for a constant number of classes.
 
+// planeSchedule is the order of the instructions of two classes of float32 with AVX2, for uniform smoothing, found like schedules: first the
+// chains of instructions from differences to exponentials, then what else there is to do for the classes.
+const planeSchedule = "010110010121010012210200203320330111113301"
+
 // planeSumUnrolled is planeSum for a constant number of classes: a tree of lanes in registers.
 func (b *builder) planeSumUnrolled() {
 	b.doc("is planeSum for a constant number of classes.")
@@ -45,6 +49,7 @@ func (b *builder) planeSumUnrolled() {
 			}
 			return s
 		}
+		scheduled := b.ISA == AVX2 && b.Form == Uniform && !b.double()
 		woven, skew := 1, 0 // leaves, as registers allow
 		switch {
 		case b.Form != Uniform || b.double():
@@ -55,6 +60,8 @@ func (b *builder) planeSumUnrolled() {
 			}
 		case b.Classes <= lanes:
 			woven, skew = 2, 10
+		case scheduled:
+			woven, skew = 2, 99
 		}
 		// Partial sums of high levels wait in memory where there are too few registers.
 		spilled := 9
@@ -84,7 +91,21 @@ func (b *builder) planeSumUnrolled() {
 		var tree func(lo, level int) sums
 		tree = func(lo, level int) sums {
 			if level == 0 {
-				if group := leaves[lo:min(lo+woven, len(leaves))]; lo%woven == 0 {
+				group := leaves[lo:min(lo+woven, len(leaves))]
+				switch {
+				case lo%woven != 0:
+				case scheduled && lo+lanes >= b.Classes && len(group) == 2:
+					b.interleave(4, planeSchedule, func(piece int) {
+						i := piece % 2
+						if s, x := &group[i], to(x, lo+i); piece < 2 {
+							s.d = st.difference(x)
+							s.e = st.exponential(x, s.d)
+						} else {
+							b.prefetch(fetch)
+							st.others(x, lo+i)
+						}
+					})
+				default:
 					b.weave(len(group), skew, func(i int) { group[i] = leaf(lo + i) })
 				}
 				return leaves[lo]
