@@ -141,7 +141,7 @@ func finishKernelsOf[F real](t *testing.T, ops ...op) {
 					p[i] = number()
 				}
 			}
-			for _, p := range []*slotsF{&a.minus, &a.rest, &a.y, &a.d, &a.ey, &a.g, &a.smooth} {
+			for _, p := range []*slotsF{&a.minus, &a.rest, &a.target, &a.d, &a.ey, &a.g, &a.smooth} {
 				for i := range of[F](p) {
 					of[F](p)[i] = F(number())
 				}

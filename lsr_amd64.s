@@ -95,7 +95,7 @@ done3:
 TEXT ·sumUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat32AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumUniformFloat32AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	MOVQ         96(AX), CX
 	ANDQ         $0x07, CX
 	LEAQ         constants<>+32(SB), DX
@@ -123,7 +123,6 @@ row1:
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSS       (CX)(R9*4), X2
-	VADDSS       376(AX)(R8*4), X2, X2
 	VMOVSS       X2, 2552(AX)(R8*4)
 	VBROADCASTSS 376(AX)(R8*4), Y2
 	VMOVSD       112(AX), X3
@@ -433,7 +432,7 @@ done3:
 TEXT ·sumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpUniformFloat32AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumExpUniformFloat32AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	MOVQ         96(AX), CX
 	ANDQ         $0x07, CX
 	LEAQ         constants<>+32(SB), DX
@@ -462,7 +461,6 @@ row1:
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSS       (CX)(R10*4), X2
-	VADDSS       376(AX)(R9*4), X2, X2
 	VMOVSS       X2, 2552(AX)(R9*4)
 	VBROADCASTSS 376(AX)(R9*4), Y2
 	VMOVSD       112(AX), X3
@@ -938,7 +936,7 @@ done3:
 TEXT ·sumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseFloat32AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumExpDenseFloat32AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
@@ -964,7 +962,6 @@ row1:
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSS       (CX)(R12*4), X2
-	VADDSS       376(AX)(R11*4), X2, X2
 	VMOVSS       X2, 2552(AX)(R11*4)
 	VBROADCASTSS 376(AX)(R11*4), Y2
 	VMOVSD       112(AX), X3
@@ -2173,82 +2170,81 @@ done8:
 	MOVQ    56(AX), DI
 	CMPQ    96(AX), $0x02
 	JE      two10
-	VMOVUPS (DI), Y4
-	VADDPS  512(DI), Y4, Y4
-	VMOVUPS 32(DI), Y6
-	VADDPS  544(DI), Y6, Y6
+	VMOVUPS (DI), Y3
+	VADDPS  512(DI), Y3, Y3
+	VMOVUPS 32(DI), Y4
+	VADDPS  544(DI), Y4, Y4
+	VADDPS  Y4, Y3, Y3
+	VMOVUPS 64(DI), Y4
+	VADDPS  576(DI), Y4, Y4
+	VMOVUPS 96(DI), Y6
+	VADDPS  608(DI), Y6, Y6
 	VADDPS  Y6, Y4, Y4
-	VMOVUPS 64(DI), Y6
-	VADDPS  576(DI), Y6, Y6
-	VMOVUPS 96(DI), Y7
-	VADDPS  608(DI), Y7, Y7
+	VADDPS  Y4, Y3, Y3
+	VMOVUPS 128(DI), Y4
+	VADDPS  640(DI), Y4, Y4
+	VMOVUPS 160(DI), Y6
+	VADDPS  672(DI), Y6, Y6
+	VADDPS  Y6, Y4, Y4
+	VMOVUPS 192(DI), Y6
+	VADDPS  704(DI), Y6, Y6
+	VMOVUPS 224(DI), Y7
+	VADDPS  736(DI), Y7, Y7
 	VADDPS  Y7, Y6, Y6
 	VADDPS  Y6, Y4, Y4
-	VMOVUPS 128(DI), Y6
-	VADDPS  640(DI), Y6, Y6
-	VMOVUPS 160(DI), Y7
-	VADDPS  672(DI), Y7, Y7
+	VADDPS  Y4, Y3, Y3
+	VMOVUPS 256(DI), Y4
+	VADDPS  768(DI), Y4, Y4
+	VMOVUPS 288(DI), Y6
+	VADDPS  800(DI), Y6, Y6
+	VADDPS  Y6, Y4, Y4
+	VMOVUPS 320(DI), Y6
+	VADDPS  832(DI), Y6, Y6
+	VMOVUPS 352(DI), Y7
+	VADDPS  864(DI), Y7, Y7
 	VADDPS  Y7, Y6, Y6
-	VMOVUPS 192(DI), Y7
-	VADDPS  704(DI), Y7, Y7
-	VMOVUPS 224(DI), Y8
-	VADDPS  736(DI), Y8, Y8
+	VADDPS  Y6, Y4, Y4
+	VMOVUPS 384(DI), Y6
+	VADDPS  896(DI), Y6, Y6
+	VMOVUPS 416(DI), Y7
+	VADDPS  928(DI), Y7, Y7
+	VADDPS  Y7, Y6, Y6
+	VMOVUPS 448(DI), Y7
+	VADDPS  960(DI), Y7, Y7
+	VMOVUPS 480(DI), Y8
+	VADDPS  992(DI), Y8, Y8
 	VADDPS  Y8, Y7, Y7
 	VADDPS  Y7, Y6, Y6
 	VADDPS  Y6, Y4, Y4
-	VMOVUPS 256(DI), Y6
-	VADDPS  768(DI), Y6, Y6
-	VMOVUPS 288(DI), Y7
-	VADDPS  800(DI), Y7, Y7
-	VADDPS  Y7, Y6, Y6
-	VMOVUPS 320(DI), Y7
-	VADDPS  832(DI), Y7, Y7
-	VMOVUPS 352(DI), Y8
-	VADDPS  864(DI), Y8, Y8
-	VADDPS  Y8, Y7, Y7
-	VADDPS  Y7, Y6, Y6
-	VMOVUPS 384(DI), Y7
-	VADDPS  896(DI), Y7, Y7
-	VMOVUPS 416(DI), Y8
-	VADDPS  928(DI), Y8, Y8
-	VADDPS  Y8, Y7, Y7
-	VMOVUPS 448(DI), Y8
-	VADDPS  960(DI), Y8, Y8
-	VMOVUPS 480(DI), Y9
-	VADDPS  992(DI), Y9, Y9
-	VADDPS  Y9, Y8, Y8
-	VADDPS  Y8, Y7, Y7
-	VADDPS  Y7, Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VADDPS  constants<>+736(SB), Y4, Y4
-	VMOVUPS Y4, 1464(AX)(BX*4)
+	VADDPS  Y4, Y3, Y3
+	VADDPS  constants<>+736(SB), Y3, Y3
+	VMOVUPS Y3, 1464(AX)(BX*4)
 
 two10:
-	VMOVUPS 1024(DI), Y4
-	VADDPS  1056(DI), Y4, Y4
-	VMOVUPS 1088(DI), Y6
-	VADDPS  1120(DI), Y6, Y6
+	VMOVUPS 1024(DI), Y3
+	VADDPS  1056(DI), Y3, Y3
+	VMOVUPS 1088(DI), Y4
+	VADDPS  1120(DI), Y4, Y4
+	VADDPS  Y4, Y3, Y3
+	VMOVUPS 1152(DI), Y4
+	VADDPS  1184(DI), Y4, Y4
+	VMOVUPS 1216(DI), Y6
+	VADDPS  1248(DI), Y6, Y6
 	VADDPS  Y6, Y4, Y4
-	VMOVUPS 1152(DI), Y6
-	VADDPS  1184(DI), Y6, Y6
-	VMOVUPS 1216(DI), Y7
-	VADDPS  1248(DI), Y7, Y7
+	VADDPS  Y4, Y3, Y3
+	VMOVUPS 1280(DI), Y4
+	VADDPS  1312(DI), Y4, Y4
+	VMOVUPS 1344(DI), Y6
+	VADDPS  1376(DI), Y6, Y6
+	VADDPS  Y6, Y4, Y4
+	VMOVUPS 1408(DI), Y6
+	VADDPS  1440(DI), Y6, Y6
+	VMOVUPS 1472(DI), Y7
+	VADDPS  1504(DI), Y7, Y7
 	VADDPS  Y7, Y6, Y6
 	VADDPS  Y6, Y4, Y4
-	VMOVUPS 1280(DI), Y6
-	VADDPS  1312(DI), Y6, Y6
-	VMOVUPS 1344(DI), Y7
-	VADDPS  1376(DI), Y7, Y7
-	VADDPS  Y7, Y6, Y6
-	VMOVUPS 1408(DI), Y7
-	VADDPS  1440(DI), Y7, Y7
-	VMOVUPS 1472(DI), Y8
-	VADDPS  1504(DI), Y8, Y8
-	VADDPS  Y8, Y7, Y7
-	VADDPS  Y7, Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VMOVUPS Y4, 3640(AX)(BX*4)
-	VADDPS  Y3, Y5, Y5
+	VADDPS  Y4, Y3, Y3
+	VMOVUPS Y3, 3640(AX)(BX*4)
 	VMOVUPS Y5, 2552(AX)(BX*4)
 	ADDQ    $0x20, CX
 	ADDQ    $0x20, DX
@@ -2414,82 +2410,81 @@ done5:
 	MOVQ    56(AX), DI
 	CMPQ    96(AX), $0x02
 	JE      two7
-	VMOVUPS (DI), Y4
-	VADDPS  512(DI), Y4, Y4
-	VMOVUPS 32(DI), Y6
-	VADDPS  544(DI), Y6, Y6
+	VMOVUPS (DI), Y3
+	VADDPS  512(DI), Y3, Y3
+	VMOVUPS 32(DI), Y4
+	VADDPS  544(DI), Y4, Y4
+	VADDPS  Y4, Y3, Y3
+	VMOVUPS 64(DI), Y4
+	VADDPS  576(DI), Y4, Y4
+	VMOVUPS 96(DI), Y6
+	VADDPS  608(DI), Y6, Y6
 	VADDPS  Y6, Y4, Y4
-	VMOVUPS 64(DI), Y6
-	VADDPS  576(DI), Y6, Y6
-	VMOVUPS 96(DI), Y7
-	VADDPS  608(DI), Y7, Y7
+	VADDPS  Y4, Y3, Y3
+	VMOVUPS 128(DI), Y4
+	VADDPS  640(DI), Y4, Y4
+	VMOVUPS 160(DI), Y6
+	VADDPS  672(DI), Y6, Y6
+	VADDPS  Y6, Y4, Y4
+	VMOVUPS 192(DI), Y6
+	VADDPS  704(DI), Y6, Y6
+	VMOVUPS 224(DI), Y7
+	VADDPS  736(DI), Y7, Y7
 	VADDPS  Y7, Y6, Y6
 	VADDPS  Y6, Y4, Y4
-	VMOVUPS 128(DI), Y6
-	VADDPS  640(DI), Y6, Y6
-	VMOVUPS 160(DI), Y7
-	VADDPS  672(DI), Y7, Y7
+	VADDPS  Y4, Y3, Y3
+	VMOVUPS 256(DI), Y4
+	VADDPS  768(DI), Y4, Y4
+	VMOVUPS 288(DI), Y6
+	VADDPS  800(DI), Y6, Y6
+	VADDPS  Y6, Y4, Y4
+	VMOVUPS 320(DI), Y6
+	VADDPS  832(DI), Y6, Y6
+	VMOVUPS 352(DI), Y7
+	VADDPS  864(DI), Y7, Y7
 	VADDPS  Y7, Y6, Y6
-	VMOVUPS 192(DI), Y7
-	VADDPS  704(DI), Y7, Y7
-	VMOVUPS 224(DI), Y8
-	VADDPS  736(DI), Y8, Y8
+	VADDPS  Y6, Y4, Y4
+	VMOVUPS 384(DI), Y6
+	VADDPS  896(DI), Y6, Y6
+	VMOVUPS 416(DI), Y7
+	VADDPS  928(DI), Y7, Y7
+	VADDPS  Y7, Y6, Y6
+	VMOVUPS 448(DI), Y7
+	VADDPS  960(DI), Y7, Y7
+	VMOVUPS 480(DI), Y8
+	VADDPS  992(DI), Y8, Y8
 	VADDPS  Y8, Y7, Y7
 	VADDPS  Y7, Y6, Y6
 	VADDPS  Y6, Y4, Y4
-	VMOVUPS 256(DI), Y6
-	VADDPS  768(DI), Y6, Y6
-	VMOVUPS 288(DI), Y7
-	VADDPS  800(DI), Y7, Y7
-	VADDPS  Y7, Y6, Y6
-	VMOVUPS 320(DI), Y7
-	VADDPS  832(DI), Y7, Y7
-	VMOVUPS 352(DI), Y8
-	VADDPS  864(DI), Y8, Y8
-	VADDPS  Y8, Y7, Y7
-	VADDPS  Y7, Y6, Y6
-	VMOVUPS 384(DI), Y7
-	VADDPS  896(DI), Y7, Y7
-	VMOVUPS 416(DI), Y8
-	VADDPS  928(DI), Y8, Y8
-	VADDPS  Y8, Y7, Y7
-	VMOVUPS 448(DI), Y8
-	VADDPS  960(DI), Y8, Y8
-	VMOVUPS 480(DI), Y9
-	VADDPS  992(DI), Y9, Y9
-	VADDPS  Y9, Y8, Y8
-	VADDPS  Y8, Y7, Y7
-	VADDPS  Y7, Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VADDPS  constants<>+736(SB), Y4, Y4
-	VMOVUPS Y4, 1464(AX)(BX*4)
+	VADDPS  Y4, Y3, Y3
+	VADDPS  constants<>+736(SB), Y3, Y3
+	VMOVUPS Y3, 1464(AX)(BX*4)
 
 two7:
-	VMOVUPS 1024(DI), Y4
-	VADDPS  1056(DI), Y4, Y4
-	VMOVUPS 1088(DI), Y6
-	VADDPS  1120(DI), Y6, Y6
+	VMOVUPS 1024(DI), Y3
+	VADDPS  1056(DI), Y3, Y3
+	VMOVUPS 1088(DI), Y4
+	VADDPS  1120(DI), Y4, Y4
+	VADDPS  Y4, Y3, Y3
+	VMOVUPS 1152(DI), Y4
+	VADDPS  1184(DI), Y4, Y4
+	VMOVUPS 1216(DI), Y6
+	VADDPS  1248(DI), Y6, Y6
 	VADDPS  Y6, Y4, Y4
-	VMOVUPS 1152(DI), Y6
-	VADDPS  1184(DI), Y6, Y6
-	VMOVUPS 1216(DI), Y7
-	VADDPS  1248(DI), Y7, Y7
+	VADDPS  Y4, Y3, Y3
+	VMOVUPS 1280(DI), Y4
+	VADDPS  1312(DI), Y4, Y4
+	VMOVUPS 1344(DI), Y6
+	VADDPS  1376(DI), Y6, Y6
+	VADDPS  Y6, Y4, Y4
+	VMOVUPS 1408(DI), Y6
+	VADDPS  1440(DI), Y6, Y6
+	VMOVUPS 1472(DI), Y7
+	VADDPS  1504(DI), Y7, Y7
 	VADDPS  Y7, Y6, Y6
 	VADDPS  Y6, Y4, Y4
-	VMOVUPS 1280(DI), Y6
-	VADDPS  1312(DI), Y6, Y6
-	VMOVUPS 1344(DI), Y7
-	VADDPS  1376(DI), Y7, Y7
-	VADDPS  Y7, Y6, Y6
-	VMOVUPS 1408(DI), Y7
-	VADDPS  1440(DI), Y7, Y7
-	VMOVUPS 1472(DI), Y8
-	VADDPS  1504(DI), Y8, Y8
-	VADDPS  Y8, Y7, Y7
-	VADDPS  Y7, Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VMOVUPS Y4, 3640(AX)(BX*4)
-	VADDPS  Y3, Y5, Y5
+	VADDPS  Y4, Y3, Y3
+	VMOVUPS Y3, 3640(AX)(BX*4)
 	VMOVUPS Y5, 2552(AX)(BX*4)
 	ADDQ    $0x20, CX
 	ADDQ    $0x20, DX
@@ -2835,7 +2830,7 @@ class2:
 TEXT ·finishFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishFloat32AVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
+	// finishFloat32AVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m.
 	MOVQ 88(AX), DX
 	ADDQ 80(AX), DX
 	XORQ CX, CX
@@ -2921,14 +2916,16 @@ loop2:
 loop3:
 	VMOVUPD      19960(AX)(CX*8), Y0
 	VCVTPS2PD    2552(AX)(CX*4), Y2
-	VMOVUPD      13432(AX)(CX*8), Y3
-	VMOVUPD      19992(AX)(CX*8), Y5
 	VCVTPS2PD    376(AX)(CX*4), Y1
+	VMOVUPD      19992(AX)(CX*8), Y5
+	VMOVUPD      13432(AX)(CX*8), Y3
 	VCVTPS2PD    2568(AX)(CX*4), Y7
+	VADDPD       Y1, Y2, Y2
+	VCVTPS2PD    392(AX)(CX*4), Y6
 	VSUBPD       Y1, Y0, Y1
 	VMOVUPD      13464(AX)(CX*8), Y8
 	VMOVUPD      Y1, 19960(AX)(CX*8)
-	VCVTPS2PD    392(AX)(CX*4), Y6
+	VADDPD       Y6, Y7, Y7
 	VSUBPD       Y2, Y0, Y4
 	VSUBPD       Y6, Y5, Y6
 	VADDPD       21176(AX), Y4, Y4
@@ -2985,7 +2982,7 @@ loop3:
 TEXT ·finishGradFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishGradFloat32AVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
+	// finishGradFloat32AVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m.
 	MOVQ 88(AX), DX
 	ADDQ 80(AX), DX
 	XORQ CX, CX
@@ -3071,14 +3068,16 @@ loop2:
 loop3:
 	VMOVUPD      19960(AX)(CX*8), Y0
 	VCVTPS2PD    2552(AX)(CX*4), Y2
-	VMOVUPD      13432(AX)(CX*8), Y3
-	VMOVUPD      19992(AX)(CX*8), Y5
 	VCVTPS2PD    376(AX)(CX*4), Y1
+	VMOVUPD      19992(AX)(CX*8), Y5
+	VMOVUPD      13432(AX)(CX*8), Y3
 	VCVTPS2PD    2568(AX)(CX*4), Y7
+	VADDPD       Y1, Y2, Y2
+	VCVTPS2PD    392(AX)(CX*4), Y6
 	VSUBPD       Y1, Y0, Y1
 	VMOVUPD      13464(AX)(CX*8), Y8
 	VMOVUPD      Y1, 19960(AX)(CX*8)
-	VCVTPS2PD    392(AX)(CX*4), Y6
+	VADDPD       Y6, Y7, Y7
 	VSUBPD       Y2, Y0, Y4
 	VSUBPD       Y6, Y5, Y6
 	VADDPD       21176(AX), Y4, Y4
@@ -3191,6 +3190,7 @@ TEXT ·expTargetsFloat32AVX2(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPS      2552(AX)(CX*4), Y2
+	VADDPS       376(AX)(CX*4), Y2, Y2
 	VMAXPS       Y2, Y0, Y3
 	VMOVUPS      Y3, Y4
 	VFMADD132PS  constants<>+352(SB), Y1, Y4
@@ -3289,7 +3289,7 @@ done3:
 TEXT ·sumUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat64AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumUniformFloat64AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSD constants<>+1248(SB), Y0
 	VBROADCASTSD constants<>+1280(SB), Y1
 	MOVQ         (AX), CX
@@ -3311,7 +3311,6 @@ row1:
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R8*8), X2
-	VADDSD       376(AX)(DI*8), X2, X2
 	VMOVSD       X2, 2552(AX)(DI*8)
 	VBROADCASTSD 376(AX)(DI*8), Y2
 	VMOVSD       112(AX), X3
@@ -3542,7 +3541,7 @@ done3:
 TEXT ·sumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpUniformFloat64AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumExpUniformFloat64AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSD constants<>+1248(SB), Y0
 	VBROADCASTSD constants<>+1280(SB), Y1
 	MOVQ         (AX), CX
@@ -3565,7 +3564,6 @@ row1:
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R9*8), X2
-	VADDSD       376(AX)(R8*8), X2, X2
 	VMOVSD       X2, 2552(AX)(R8*8)
 	VBROADCASTSD 376(AX)(R8*8), Y2
 	VMOVSD       112(AX), X3
@@ -3895,7 +3893,7 @@ done3:
 TEXT ·sumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseFloat64AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumExpDenseFloat64AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSD constants<>+1248(SB), Y0
 	VBROADCASTSD constants<>+1280(SB), Y1
 	MOVQ         (AX), CX
@@ -3921,7 +3919,6 @@ row1:
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R12*8), X2
-	VADDSD       376(AX)(R11*8), X2, X2
 	VMOVSD       X2, 2552(AX)(R11*8)
 	VBROADCASTSD 376(AX)(R11*8), Y2
 	VMOVSD       112(AX), X3
@@ -4990,46 +4987,45 @@ done8:
 	MOVQ    56(AX), DI
 	CMPQ    96(AX), $0x02
 	JE      two10
-	VMOVUPD (DI), Y4
-	VADDPD  256(DI), Y4, Y4
-	VMOVUPD 32(DI), Y6
-	VADDPD  288(DI), Y6, Y6
+	VMOVUPD (DI), Y3
+	VADDPD  256(DI), Y3, Y3
+	VMOVUPD 32(DI), Y4
+	VADDPD  288(DI), Y4, Y4
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD 64(DI), Y4
+	VADDPD  320(DI), Y4, Y4
+	VMOVUPD 96(DI), Y6
+	VADDPD  352(DI), Y6, Y6
 	VADDPD  Y6, Y4, Y4
-	VMOVUPD 64(DI), Y6
-	VADDPD  320(DI), Y6, Y6
-	VMOVUPD 96(DI), Y7
-	VADDPD  352(DI), Y7, Y7
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD 128(DI), Y4
+	VADDPD  384(DI), Y4, Y4
+	VMOVUPD 160(DI), Y6
+	VADDPD  416(DI), Y6, Y6
+	VADDPD  Y6, Y4, Y4
+	VMOVUPD 192(DI), Y6
+	VADDPD  448(DI), Y6, Y6
+	VMOVUPD 224(DI), Y7
+	VADDPD  480(DI), Y7, Y7
 	VADDPD  Y7, Y6, Y6
 	VADDPD  Y6, Y4, Y4
-	VMOVUPD 128(DI), Y6
-	VADDPD  384(DI), Y6, Y6
-	VMOVUPD 160(DI), Y7
-	VADDPD  416(DI), Y7, Y7
-	VADDPD  Y7, Y6, Y6
-	VMOVUPD 192(DI), Y7
-	VADDPD  448(DI), Y7, Y7
-	VMOVUPD 224(DI), Y8
-	VADDPD  480(DI), Y8, Y8
-	VADDPD  Y8, Y7, Y7
-	VADDPD  Y7, Y6, Y6
-	VADDPD  Y6, Y4, Y4
-	VADDPD  constants<>+1792(SB), Y4, Y4
-	VMOVUPD Y4, 1464(AX)(BX*8)
+	VADDPD  Y4, Y3, Y3
+	VADDPD  constants<>+1792(SB), Y3, Y3
+	VMOVUPD Y3, 1464(AX)(BX*8)
 
 two10:
-	VMOVUPD 512(DI), Y4
-	VADDPD  544(DI), Y4, Y4
-	VMOVUPD 576(DI), Y6
-	VADDPD  608(DI), Y6, Y6
+	VMOVUPD 512(DI), Y3
+	VADDPD  544(DI), Y3, Y3
+	VMOVUPD 576(DI), Y4
+	VADDPD  608(DI), Y4, Y4
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD 640(DI), Y4
+	VADDPD  672(DI), Y4, Y4
+	VMOVUPD 704(DI), Y6
+	VADDPD  736(DI), Y6, Y6
 	VADDPD  Y6, Y4, Y4
-	VMOVUPD 640(DI), Y6
-	VADDPD  672(DI), Y6, Y6
-	VMOVUPD 704(DI), Y7
-	VADDPD  736(DI), Y7, Y7
-	VADDPD  Y7, Y6, Y6
-	VADDPD  Y6, Y4, Y4
-	VMOVUPD Y4, 3640(AX)(BX*8)
-	VADDPD  Y3, Y5, Y5
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD Y3, 3640(AX)(BX*8)
 	VMOVUPD Y5, 2552(AX)(BX*8)
 	ADDQ    $0x20, CX
 	ADDQ    $0x10, DX
@@ -5203,46 +5199,45 @@ done5:
 	MOVQ    56(AX), DI
 	CMPQ    96(AX), $0x02
 	JE      two7
-	VMOVUPD (DI), Y4
-	VADDPD  256(DI), Y4, Y4
-	VMOVUPD 32(DI), Y6
-	VADDPD  288(DI), Y6, Y6
+	VMOVUPD (DI), Y3
+	VADDPD  256(DI), Y3, Y3
+	VMOVUPD 32(DI), Y4
+	VADDPD  288(DI), Y4, Y4
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD 64(DI), Y4
+	VADDPD  320(DI), Y4, Y4
+	VMOVUPD 96(DI), Y6
+	VADDPD  352(DI), Y6, Y6
 	VADDPD  Y6, Y4, Y4
-	VMOVUPD 64(DI), Y6
-	VADDPD  320(DI), Y6, Y6
-	VMOVUPD 96(DI), Y7
-	VADDPD  352(DI), Y7, Y7
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD 128(DI), Y4
+	VADDPD  384(DI), Y4, Y4
+	VMOVUPD 160(DI), Y6
+	VADDPD  416(DI), Y6, Y6
+	VADDPD  Y6, Y4, Y4
+	VMOVUPD 192(DI), Y6
+	VADDPD  448(DI), Y6, Y6
+	VMOVUPD 224(DI), Y7
+	VADDPD  480(DI), Y7, Y7
 	VADDPD  Y7, Y6, Y6
 	VADDPD  Y6, Y4, Y4
-	VMOVUPD 128(DI), Y6
-	VADDPD  384(DI), Y6, Y6
-	VMOVUPD 160(DI), Y7
-	VADDPD  416(DI), Y7, Y7
-	VADDPD  Y7, Y6, Y6
-	VMOVUPD 192(DI), Y7
-	VADDPD  448(DI), Y7, Y7
-	VMOVUPD 224(DI), Y8
-	VADDPD  480(DI), Y8, Y8
-	VADDPD  Y8, Y7, Y7
-	VADDPD  Y7, Y6, Y6
-	VADDPD  Y6, Y4, Y4
-	VADDPD  constants<>+1792(SB), Y4, Y4
-	VMOVUPD Y4, 1464(AX)(BX*8)
+	VADDPD  Y4, Y3, Y3
+	VADDPD  constants<>+1792(SB), Y3, Y3
+	VMOVUPD Y3, 1464(AX)(BX*8)
 
 two7:
-	VMOVUPD 512(DI), Y4
-	VADDPD  544(DI), Y4, Y4
-	VMOVUPD 576(DI), Y6
-	VADDPD  608(DI), Y6, Y6
+	VMOVUPD 512(DI), Y3
+	VADDPD  544(DI), Y3, Y3
+	VMOVUPD 576(DI), Y4
+	VADDPD  608(DI), Y4, Y4
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD 640(DI), Y4
+	VADDPD  672(DI), Y4, Y4
+	VMOVUPD 704(DI), Y6
+	VADDPD  736(DI), Y6, Y6
 	VADDPD  Y6, Y4, Y4
-	VMOVUPD 640(DI), Y6
-	VADDPD  672(DI), Y6, Y6
-	VMOVUPD 704(DI), Y7
-	VADDPD  736(DI), Y7, Y7
-	VADDPD  Y7, Y6, Y6
-	VADDPD  Y6, Y4, Y4
-	VMOVUPD Y4, 3640(AX)(BX*8)
-	VADDPD  Y3, Y5, Y5
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD Y3, 3640(AX)(BX*8)
 	VMOVUPD Y5, 2552(AX)(BX*8)
 	ADDQ    $0x20, CX
 	ADDQ    $0x10, DX
@@ -5548,7 +5543,7 @@ class2:
 TEXT ·finishFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishFloat64AVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
+	// finishFloat64AVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m.
 	MOVQ 88(AX), DX
 	ADDQ 80(AX), DX
 	XORQ CX, CX
@@ -5634,14 +5629,16 @@ loop2:
 loop3:
 	VMOVUPD      19960(AX)(CX*8), Y0
 	VMOVUPD      2552(AX)(CX*8), Y2
-	VMOVUPD      13432(AX)(CX*8), Y3
-	VMOVUPD      19992(AX)(CX*8), Y5
 	VMOVUPD      376(AX)(CX*8), Y1
+	VMOVUPD      19992(AX)(CX*8), Y5
+	VMOVUPD      13432(AX)(CX*8), Y3
 	VMOVUPD      2584(AX)(CX*8), Y7
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      408(AX)(CX*8), Y6
 	VSUBPD       Y1, Y0, Y1
 	VMOVUPD      13464(AX)(CX*8), Y8
 	VMOVUPD      Y1, 19960(AX)(CX*8)
-	VMOVUPD      408(AX)(CX*8), Y6
+	VADDPD       Y6, Y7, Y7
 	VSUBPD       Y2, Y0, Y4
 	VSUBPD       Y6, Y5, Y6
 	VADDPD       21176(AX), Y4, Y4
@@ -5698,7 +5695,7 @@ loop3:
 TEXT ·finishGradFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishGradFloat64AVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
+	// finishGradFloat64AVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m.
 	MOVQ 88(AX), DX
 	ADDQ 80(AX), DX
 	XORQ CX, CX
@@ -5784,14 +5781,16 @@ loop2:
 loop3:
 	VMOVUPD      19960(AX)(CX*8), Y0
 	VMOVUPD      2552(AX)(CX*8), Y2
-	VMOVUPD      13432(AX)(CX*8), Y3
-	VMOVUPD      19992(AX)(CX*8), Y5
 	VMOVUPD      376(AX)(CX*8), Y1
+	VMOVUPD      19992(AX)(CX*8), Y5
+	VMOVUPD      13432(AX)(CX*8), Y3
 	VMOVUPD      2584(AX)(CX*8), Y7
+	VADDPD       Y1, Y2, Y2
+	VMOVUPD      408(AX)(CX*8), Y6
 	VSUBPD       Y1, Y0, Y1
 	VMOVUPD      13464(AX)(CX*8), Y8
 	VMOVUPD      Y1, 19960(AX)(CX*8)
-	VMOVUPD      408(AX)(CX*8), Y6
+	VADDPD       Y6, Y7, Y7
 	VSUBPD       Y2, Y0, Y4
 	VSUBPD       Y6, Y5, Y6
 	VADDPD       21176(AX), Y4, Y4
@@ -5900,6 +5899,7 @@ TEXT ·expTargetsFloat64AVX2(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD      2552(AX)(CX*8), Y2
+	VADDPD       376(AX)(CX*8), Y2, Y2
 	VMAXPD       Y2, Y0, Y3
 	VMOVUPD      Y3, Y4
 	VFMADD132PD  constants<>+1312(SB), Y1, Y4
@@ -6015,7 +6015,7 @@ done3:
 TEXT ·sumUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumUniformFloat16AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
@@ -6038,7 +6038,6 @@ row1:
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R8*2), X2
 	VCVTPH2PS    X2, X2
-	VADDSS       376(AX)(DI*4), X2, X2
 	VMOVSS       X2, 2552(AX)(DI*4)
 	VBROADCASTSS 376(AX)(DI*4), Y2
 	VMOVSD       112(AX), X3
@@ -6250,7 +6249,7 @@ done3:
 TEXT ·sumExpUniformFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpUniformFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumExpUniformFloat16AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
@@ -6274,7 +6273,6 @@ row1:
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R9*2), X2
 	VCVTPH2PS    X2, X2
-	VADDSS       376(AX)(R8*4), X2, X2
 	VMOVSS       X2, 2552(AX)(R8*4)
 	VBROADCASTSS 376(AX)(R8*4), Y2
 	VMOVSD       112(AX), X3
@@ -6597,7 +6595,7 @@ done3:
 TEXT ·sumExpDenseFloat16AVX2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumExpDenseFloat16AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
@@ -6624,7 +6622,6 @@ row1:
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R12*2), X2
 	VCVTPH2PS    X2, X2
-	VADDSS       376(AX)(R11*4), X2, X2
 	VMOVSS       X2, 2552(AX)(R11*4)
 	VBROADCASTSS 376(AX)(R11*4), Y2
 	VMOVSD       112(AX), X3
@@ -7603,7 +7600,7 @@ done3:
 TEXT ·sumUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformBFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumUniformBFloat16AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
@@ -7626,7 +7623,6 @@ row1:
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R8*2), X2
 	VPSLLD       $0x10, X2, X2
-	VADDSS       376(AX)(DI*4), X2, X2
 	VMOVSS       X2, 2552(AX)(DI*4)
 	VBROADCASTSS 376(AX)(DI*4), Y2
 	VMOVSD       112(AX), X3
@@ -7848,7 +7844,7 @@ done3:
 TEXT ·sumExpUniformBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpUniformBFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumExpUniformBFloat16AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
@@ -7872,7 +7868,6 @@ row1:
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R9*2), X2
 	VPSLLD       $0x10, X2, X2
-	VADDSS       376(AX)(R8*4), X2, X2
 	VMOVSS       X2, 2552(AX)(R8*4)
 	VBROADCASTSS 376(AX)(R8*4), Y2
 	VMOVSD       112(AX), X3
@@ -8229,7 +8224,7 @@ done3:
 TEXT ·sumExpDenseBFloat16AVX2(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseBFloat16AVX2 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumExpDenseBFloat16AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
@@ -8256,7 +8251,6 @@ row1:
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R12*2), X2
 	VPSLLD       $0x10, X2, X2
-	VADDSS       376(AX)(R11*4), X2, X2
 	VMOVSS       X2, 2552(AX)(R11*4)
 	VBROADCASTSS 376(AX)(R11*4), Y2
 	VMOVSD       112(AX), X3
@@ -9261,7 +9255,7 @@ end2:
 TEXT ·finishSingleFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishSingleFloat32AVX2 makes losses of the sums of rows: L − m = log(1+rest), loss = L−m − keep·y − epsD·d.
+	// finishSingleFloat32AVX2 makes losses of the sums of rows: L − m = log(1+rest), loss = L−m − keep·y − epsD·d, where y = x_y − m.
 	MOVQ 88(AX), DX
 	ADDQ 80(AX), DX
 	XORQ CX, CX
@@ -9327,6 +9321,8 @@ loop1:
 loop2:
 	VCVTPS2PD    11256(AX)(CX*4), Y7
 	VCVTPS2PD    2552(AX)(CX*4), Y9
+	VCVTPS2PD    376(AX)(CX*4), Y8
+	VADDPD       Y8, Y9, Y9
 	VCVTDQ2PD    12344(AX)(CX*4), Y8
 	VFMADD231PD  constants<>+1152(SB), Y8, Y7
 	VMOVUPD      Y7, 19960(AX)(CX*8)
@@ -9340,6 +9336,8 @@ loop2:
 	VADDPD       Y7, Y3, Y3
 	VCVTPS2PD    11272(AX)(CX*4), Y7
 	VCVTPS2PD    2568(AX)(CX*4), Y9
+	VCVTPS2PD    392(AX)(CX*4), Y8
+	VADDPD       Y8, Y9, Y9
 	VCVTDQ2PD    12360(AX)(CX*4), Y8
 	VFMADD231PD  constants<>+1152(SB), Y8, Y7
 	VMOVUPD      Y7, 19992(AX)(CX*8)
@@ -9366,7 +9364,7 @@ loop2:
 TEXT ·finishSingleGradFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishSingleGradFloat32AVX2 makes losses of the sums of rows: L − m = log(1+rest), loss = L−m − keep·y − epsD·d.
+	// finishSingleGradFloat32AVX2 makes losses of the sums of rows: L − m = log(1+rest), loss = L−m − keep·y − epsD·d, where y = x_y − m.
 	MOVQ 88(AX), DX
 	ADDQ 80(AX), DX
 	XORQ CX, CX
@@ -9432,6 +9430,8 @@ loop1:
 loop2:
 	VCVTPS2PD    11256(AX)(CX*4), Y7
 	VCVTPS2PD    2552(AX)(CX*4), Y9
+	VCVTPS2PD    376(AX)(CX*4), Y8
+	VADDPD       Y8, Y9, Y9
 	VCVTDQ2PD    12344(AX)(CX*4), Y8
 	VFMADD231PD  constants<>+1152(SB), Y8, Y7
 	VMOVUPD      Y7, 19960(AX)(CX*8)
@@ -9445,6 +9445,8 @@ loop2:
 	VADDPD       Y7, Y3, Y3
 	VCVTPS2PD    11272(AX)(CX*4), Y7
 	VCVTPS2PD    2568(AX)(CX*4), Y9
+	VCVTPS2PD    392(AX)(CX*4), Y8
+	VADDPD       Y8, Y9, Y9
 	VCVTDQ2PD    12360(AX)(CX*4), Y8
 	VFMADD231PD  constants<>+1152(SB), Y8, Y7
 	VMOVUPD      Y7, 19992(AX)(CX*8)
@@ -9985,7 +9987,7 @@ done3:
 TEXT ·sumUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat32AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumUniformFloat32AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	MOVQ         96(AX), CX
 	DECQ         CX
 	ANDQ         $0x0f, CX
@@ -10020,7 +10022,6 @@ row1:
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSS       (CX)(R8*4), X7
-	VADDSS       376(AX)(DI*4), X7, X7
 	VMOVSS       X7, 2552(AX)(DI*4)
 	VBROADCASTSS 376(AX)(DI*4), Z7
 	VMOVSD       112(AX), X8
@@ -10270,7 +10271,7 @@ done3:
 TEXT ·sumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpUniformFloat32AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumExpUniformFloat32AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	MOVQ         96(AX), CX
 	DECQ         CX
 	ANDQ         $0x0f, CX
@@ -10306,7 +10307,6 @@ row1:
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSS       (CX)(R9*4), X7
-	VADDSS       376(AX)(R8*4), X7, X7
 	VMOVSS       X7, 2552(AX)(R8*4)
 	VBROADCASTSS 376(AX)(R8*4), Z7
 	VMOVSD       112(AX), X8
@@ -10650,7 +10650,7 @@ done3:
 TEXT ·sumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseFloat32AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumExpDenseFloat32AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -10681,7 +10681,6 @@ row1:
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSS       (DX)(CX*4), X7
-	VADDSS       376(AX)(R12*4), X7, X7
 	VMOVSS       X7, 2552(AX)(R12*4)
 	VBROADCASTSS 376(AX)(R12*4), Z7
 	VMOVSD       112(AX), X8
@@ -11681,82 +11680,81 @@ done8:
 	MOVQ        56(AX), DI
 	CMPQ        96(AX), $0x02
 	JE          two10
-	VMOVUPS     (DI), Z9
-	VADDPS      1024(DI), Z9, Z9
-	VMOVUPS     64(DI), Z11
-	VADDPS      1088(DI), Z11, Z11
+	VMOVUPS     (DI), Z8
+	VADDPS      1024(DI), Z8, Z8
+	VMOVUPS     64(DI), Z9
+	VADDPS      1088(DI), Z9, Z9
+	VADDPS      Z9, Z8, Z8
+	VMOVUPS     128(DI), Z9
+	VADDPS      1152(DI), Z9, Z9
+	VMOVUPS     192(DI), Z11
+	VADDPS      1216(DI), Z11, Z11
 	VADDPS      Z11, Z9, Z9
-	VMOVUPS     128(DI), Z11
-	VADDPS      1152(DI), Z11, Z11
-	VMOVUPS     192(DI), Z12
-	VADDPS      1216(DI), Z12, Z12
+	VADDPS      Z9, Z8, Z8
+	VMOVUPS     256(DI), Z9
+	VADDPS      1280(DI), Z9, Z9
+	VMOVUPS     320(DI), Z11
+	VADDPS      1344(DI), Z11, Z11
+	VADDPS      Z11, Z9, Z9
+	VMOVUPS     384(DI), Z11
+	VADDPS      1408(DI), Z11, Z11
+	VMOVUPS     448(DI), Z12
+	VADDPS      1472(DI), Z12, Z12
 	VADDPS      Z12, Z11, Z11
 	VADDPS      Z11, Z9, Z9
-	VMOVUPS     256(DI), Z11
-	VADDPS      1280(DI), Z11, Z11
-	VMOVUPS     320(DI), Z12
-	VADDPS      1344(DI), Z12, Z12
+	VADDPS      Z9, Z8, Z8
+	VMOVUPS     512(DI), Z9
+	VADDPS      1536(DI), Z9, Z9
+	VMOVUPS     576(DI), Z11
+	VADDPS      1600(DI), Z11, Z11
+	VADDPS      Z11, Z9, Z9
+	VMOVUPS     640(DI), Z11
+	VADDPS      1664(DI), Z11, Z11
+	VMOVUPS     704(DI), Z12
+	VADDPS      1728(DI), Z12, Z12
 	VADDPS      Z12, Z11, Z11
-	VMOVUPS     384(DI), Z12
-	VADDPS      1408(DI), Z12, Z12
-	VMOVUPS     448(DI), Z13
-	VADDPS      1472(DI), Z13, Z13
+	VADDPS      Z11, Z9, Z9
+	VMOVUPS     768(DI), Z11
+	VADDPS      1792(DI), Z11, Z11
+	VMOVUPS     832(DI), Z12
+	VADDPS      1856(DI), Z12, Z12
+	VADDPS      Z12, Z11, Z11
+	VMOVUPS     896(DI), Z12
+	VADDPS      1920(DI), Z12, Z12
+	VMOVUPS     960(DI), Z13
+	VADDPS      1984(DI), Z13, Z13
 	VADDPS      Z13, Z12, Z12
 	VADDPS      Z12, Z11, Z11
 	VADDPS      Z11, Z9, Z9
-	VMOVUPS     512(DI), Z11
-	VADDPS      1536(DI), Z11, Z11
-	VMOVUPS     576(DI), Z12
-	VADDPS      1600(DI), Z12, Z12
-	VADDPS      Z12, Z11, Z11
-	VMOVUPS     640(DI), Z12
-	VADDPS      1664(DI), Z12, Z12
-	VMOVUPS     704(DI), Z13
-	VADDPS      1728(DI), Z13, Z13
-	VADDPS      Z13, Z12, Z12
-	VADDPS      Z12, Z11, Z11
-	VMOVUPS     768(DI), Z12
-	VADDPS      1792(DI), Z12, Z12
-	VMOVUPS     832(DI), Z13
-	VADDPS      1856(DI), Z13, Z13
-	VADDPS      Z13, Z12, Z12
-	VMOVUPS     896(DI), Z13
-	VADDPS      1920(DI), Z13, Z13
-	VMOVUPS     960(DI), Z14
-	VADDPS      1984(DI), Z14, Z14
-	VADDPS      Z14, Z13, Z13
-	VADDPS      Z13, Z12, Z12
-	VADDPS      Z12, Z11, Z11
-	VADDPS      Z11, Z9, Z9
-	VADDPS.BCST constants<>+736(SB), Z9, Z9
-	VMOVUPS     Z9, 1464(AX)(BX*4)
+	VADDPS      Z9, Z8, Z8
+	VADDPS.BCST constants<>+736(SB), Z8, Z8
+	VMOVUPS     Z8, 1464(AX)(BX*4)
 
 two10:
-	VMOVUPS 2048(DI), Z9
-	VADDPS  2112(DI), Z9, Z9
-	VMOVUPS 2176(DI), Z11
-	VADDPS  2240(DI), Z11, Z11
+	VMOVUPS 2048(DI), Z8
+	VADDPS  2112(DI), Z8, Z8
+	VMOVUPS 2176(DI), Z9
+	VADDPS  2240(DI), Z9, Z9
+	VADDPS  Z9, Z8, Z8
+	VMOVUPS 2304(DI), Z9
+	VADDPS  2368(DI), Z9, Z9
+	VMOVUPS 2432(DI), Z11
+	VADDPS  2496(DI), Z11, Z11
 	VADDPS  Z11, Z9, Z9
-	VMOVUPS 2304(DI), Z11
-	VADDPS  2368(DI), Z11, Z11
-	VMOVUPS 2432(DI), Z12
-	VADDPS  2496(DI), Z12, Z12
+	VADDPS  Z9, Z8, Z8
+	VMOVUPS 2560(DI), Z9
+	VADDPS  2624(DI), Z9, Z9
+	VMOVUPS 2688(DI), Z11
+	VADDPS  2752(DI), Z11, Z11
+	VADDPS  Z11, Z9, Z9
+	VMOVUPS 2816(DI), Z11
+	VADDPS  2880(DI), Z11, Z11
+	VMOVUPS 2944(DI), Z12
+	VADDPS  3008(DI), Z12, Z12
 	VADDPS  Z12, Z11, Z11
 	VADDPS  Z11, Z9, Z9
-	VMOVUPS 2560(DI), Z11
-	VADDPS  2624(DI), Z11, Z11
-	VMOVUPS 2688(DI), Z12
-	VADDPS  2752(DI), Z12, Z12
-	VADDPS  Z12, Z11, Z11
-	VMOVUPS 2816(DI), Z12
-	VADDPS  2880(DI), Z12, Z12
-	VMOVUPS 2944(DI), Z13
-	VADDPS  3008(DI), Z13, Z13
-	VADDPS  Z13, Z12, Z12
-	VADDPS  Z12, Z11, Z11
-	VADDPS  Z11, Z9, Z9
-	VMOVUPS Z9, 3640(AX)(BX*4)
-	VADDPS  Z8, Z10, Z10
+	VADDPS  Z9, Z8, Z8
+	VMOVUPS Z8, 3640(AX)(BX*4)
 	VMOVUPS Z10, 2552(AX)(BX*4)
 	ADDQ    $0x40, CX
 	ADDQ    $0x40, DX
@@ -11916,82 +11914,81 @@ done5:
 	MOVQ        56(AX), DI
 	CMPQ        96(AX), $0x02
 	JE          two7
-	VMOVUPS     (DI), Z9
-	VADDPS      1024(DI), Z9, Z9
-	VMOVUPS     64(DI), Z11
-	VADDPS      1088(DI), Z11, Z11
+	VMOVUPS     (DI), Z8
+	VADDPS      1024(DI), Z8, Z8
+	VMOVUPS     64(DI), Z9
+	VADDPS      1088(DI), Z9, Z9
+	VADDPS      Z9, Z8, Z8
+	VMOVUPS     128(DI), Z9
+	VADDPS      1152(DI), Z9, Z9
+	VMOVUPS     192(DI), Z11
+	VADDPS      1216(DI), Z11, Z11
 	VADDPS      Z11, Z9, Z9
-	VMOVUPS     128(DI), Z11
-	VADDPS      1152(DI), Z11, Z11
-	VMOVUPS     192(DI), Z12
-	VADDPS      1216(DI), Z12, Z12
+	VADDPS      Z9, Z8, Z8
+	VMOVUPS     256(DI), Z9
+	VADDPS      1280(DI), Z9, Z9
+	VMOVUPS     320(DI), Z11
+	VADDPS      1344(DI), Z11, Z11
+	VADDPS      Z11, Z9, Z9
+	VMOVUPS     384(DI), Z11
+	VADDPS      1408(DI), Z11, Z11
+	VMOVUPS     448(DI), Z12
+	VADDPS      1472(DI), Z12, Z12
 	VADDPS      Z12, Z11, Z11
 	VADDPS      Z11, Z9, Z9
-	VMOVUPS     256(DI), Z11
-	VADDPS      1280(DI), Z11, Z11
-	VMOVUPS     320(DI), Z12
-	VADDPS      1344(DI), Z12, Z12
+	VADDPS      Z9, Z8, Z8
+	VMOVUPS     512(DI), Z9
+	VADDPS      1536(DI), Z9, Z9
+	VMOVUPS     576(DI), Z11
+	VADDPS      1600(DI), Z11, Z11
+	VADDPS      Z11, Z9, Z9
+	VMOVUPS     640(DI), Z11
+	VADDPS      1664(DI), Z11, Z11
+	VMOVUPS     704(DI), Z12
+	VADDPS      1728(DI), Z12, Z12
 	VADDPS      Z12, Z11, Z11
-	VMOVUPS     384(DI), Z12
-	VADDPS      1408(DI), Z12, Z12
-	VMOVUPS     448(DI), Z13
-	VADDPS      1472(DI), Z13, Z13
+	VADDPS      Z11, Z9, Z9
+	VMOVUPS     768(DI), Z11
+	VADDPS      1792(DI), Z11, Z11
+	VMOVUPS     832(DI), Z12
+	VADDPS      1856(DI), Z12, Z12
+	VADDPS      Z12, Z11, Z11
+	VMOVUPS     896(DI), Z12
+	VADDPS      1920(DI), Z12, Z12
+	VMOVUPS     960(DI), Z13
+	VADDPS      1984(DI), Z13, Z13
 	VADDPS      Z13, Z12, Z12
 	VADDPS      Z12, Z11, Z11
 	VADDPS      Z11, Z9, Z9
-	VMOVUPS     512(DI), Z11
-	VADDPS      1536(DI), Z11, Z11
-	VMOVUPS     576(DI), Z12
-	VADDPS      1600(DI), Z12, Z12
-	VADDPS      Z12, Z11, Z11
-	VMOVUPS     640(DI), Z12
-	VADDPS      1664(DI), Z12, Z12
-	VMOVUPS     704(DI), Z13
-	VADDPS      1728(DI), Z13, Z13
-	VADDPS      Z13, Z12, Z12
-	VADDPS      Z12, Z11, Z11
-	VMOVUPS     768(DI), Z12
-	VADDPS      1792(DI), Z12, Z12
-	VMOVUPS     832(DI), Z13
-	VADDPS      1856(DI), Z13, Z13
-	VADDPS      Z13, Z12, Z12
-	VMOVUPS     896(DI), Z13
-	VADDPS      1920(DI), Z13, Z13
-	VMOVUPS     960(DI), Z14
-	VADDPS      1984(DI), Z14, Z14
-	VADDPS      Z14, Z13, Z13
-	VADDPS      Z13, Z12, Z12
-	VADDPS      Z12, Z11, Z11
-	VADDPS      Z11, Z9, Z9
-	VADDPS.BCST constants<>+736(SB), Z9, Z9
-	VMOVUPS     Z9, 1464(AX)(BX*4)
+	VADDPS      Z9, Z8, Z8
+	VADDPS.BCST constants<>+736(SB), Z8, Z8
+	VMOVUPS     Z8, 1464(AX)(BX*4)
 
 two7:
-	VMOVUPS 2048(DI), Z9
-	VADDPS  2112(DI), Z9, Z9
-	VMOVUPS 2176(DI), Z11
-	VADDPS  2240(DI), Z11, Z11
+	VMOVUPS 2048(DI), Z8
+	VADDPS  2112(DI), Z8, Z8
+	VMOVUPS 2176(DI), Z9
+	VADDPS  2240(DI), Z9, Z9
+	VADDPS  Z9, Z8, Z8
+	VMOVUPS 2304(DI), Z9
+	VADDPS  2368(DI), Z9, Z9
+	VMOVUPS 2432(DI), Z11
+	VADDPS  2496(DI), Z11, Z11
 	VADDPS  Z11, Z9, Z9
-	VMOVUPS 2304(DI), Z11
-	VADDPS  2368(DI), Z11, Z11
-	VMOVUPS 2432(DI), Z12
-	VADDPS  2496(DI), Z12, Z12
+	VADDPS  Z9, Z8, Z8
+	VMOVUPS 2560(DI), Z9
+	VADDPS  2624(DI), Z9, Z9
+	VMOVUPS 2688(DI), Z11
+	VADDPS  2752(DI), Z11, Z11
+	VADDPS  Z11, Z9, Z9
+	VMOVUPS 2816(DI), Z11
+	VADDPS  2880(DI), Z11, Z11
+	VMOVUPS 2944(DI), Z12
+	VADDPS  3008(DI), Z12, Z12
 	VADDPS  Z12, Z11, Z11
 	VADDPS  Z11, Z9, Z9
-	VMOVUPS 2560(DI), Z11
-	VADDPS  2624(DI), Z11, Z11
-	VMOVUPS 2688(DI), Z12
-	VADDPS  2752(DI), Z12, Z12
-	VADDPS  Z12, Z11, Z11
-	VMOVUPS 2816(DI), Z12
-	VADDPS  2880(DI), Z12, Z12
-	VMOVUPS 2944(DI), Z13
-	VADDPS  3008(DI), Z13, Z13
-	VADDPS  Z13, Z12, Z12
-	VADDPS  Z12, Z11, Z11
-	VADDPS  Z11, Z9, Z9
-	VMOVUPS Z9, 3640(AX)(BX*4)
-	VADDPS  Z8, Z10, Z10
+	VADDPS  Z9, Z8, Z8
+	VMOVUPS Z8, 3640(AX)(BX*4)
 	VMOVUPS Z10, 2552(AX)(BX*4)
 	ADDQ    $0x40, CX
 	ADDQ    $0x40, DX
@@ -12315,7 +12312,7 @@ class2:
 TEXT ·finishFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishFloat32AVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
+	// finishFloat32AVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m.
 	VBROADCASTSD constants<>+768(SB), Z0
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
@@ -12369,8 +12366,9 @@ loop2:
 loop3:
 	VMOVUPD      19960(AX)(CX*8), Z0
 	VCVTPS2PD    2552(AX)(CX*4), Z2
-	VMOVUPD      13432(AX)(CX*8), Z3
 	VCVTPS2PD    376(AX)(CX*4), Z1
+	VMOVUPD      13432(AX)(CX*8), Z3
+	VADDPD       Z1, Z2, Z2
 	VSUBPD       Z1, Z0, Z1
 	VMOVUPD      Z1, 19960(AX)(CX*8)
 	VSUBPD       Z2, Z0, Z4
@@ -12405,7 +12403,7 @@ loop3:
 TEXT ·finishGradFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishGradFloat32AVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
+	// finishGradFloat32AVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m.
 	VBROADCASTSD constants<>+768(SB), Z0
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
@@ -12459,8 +12457,9 @@ loop2:
 loop3:
 	VMOVUPD      19960(AX)(CX*8), Z1
 	VCVTPS2PD    2552(AX)(CX*4), Z3
-	VMOVUPD      13432(AX)(CX*8), Z4
 	VCVTPS2PD    376(AX)(CX*4), Z2
+	VMOVUPD      13432(AX)(CX*8), Z4
+	VADDPD       Z2, Z3, Z3
 	VSUBPD       Z2, Z1, Z2
 	VMOVUPD      Z2, 19960(AX)(CX*8)
 	VSUBPD       Z3, Z1, Z5
@@ -12533,6 +12532,7 @@ TEXT ·expTargetsFloat32AVX512(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPS       2552(AX)(CX*4), Z7
+	VADDPS        376(AX)(CX*4), Z7, Z7
 	VMOVUPS       Z7, Z9
 	VFMADD132PS   Z2, Z1, Z9
 	VCMPPS        $0x15, Z0, Z7, K1
@@ -12643,7 +12643,7 @@ done3:
 TEXT ·sumUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat64AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumUniformFloat64AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSD constants<>+1248(SB), Z0
 	VBROADCASTSD constants<>+1280(SB), Z1
 	VBROADCASTSD constants<>+1312(SB), Z2
@@ -12675,7 +12675,6 @@ row1:
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
-	VADDSD       376(AX)(R8*8), X12, X12
 	VMOVSD       X12, 2552(AX)(R8*8)
 	VBROADCASTSD 376(AX)(R8*8), Z12
 	VMOVSD       112(AX), X13
@@ -12929,7 +12928,7 @@ done3:
 TEXT ·sumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpUniformFloat64AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumExpUniformFloat64AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSD constants<>+1248(SB), Z0
 	VBROADCASTSD constants<>+1280(SB), Z1
 	VBROADCASTSD constants<>+1312(SB), Z2
@@ -12962,7 +12961,6 @@ row1:
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
-	VADDSD       376(AX)(R9*8), X12, X12
 	VMOVSD       X12, 2552(AX)(R9*8)
 	VBROADCASTSD 376(AX)(R9*8), Z12
 	VMOVSD       112(AX), X13
@@ -13308,7 +13306,7 @@ done3:
 TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseFloat64AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumExpDenseFloat64AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSD constants<>+1248(SB), Z0
 	VBROADCASTSD constants<>+1280(SB), Z1
 	VBROADCASTSD constants<>+1312(SB), Z2
@@ -13344,7 +13342,6 @@ row1:
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
-	VADDSD       376(AX)(R12*8), X12, X12
 	VMOVSD       X12, 2552(AX)(R12*8)
 	VBROADCASTSD 376(AX)(R12*8), Z12
 	VMOVSD       112(AX), X13
@@ -13878,46 +13875,45 @@ done8:
 	MOVQ        56(AX), DI
 	CMPQ        96(AX), $0x02
 	JE          two10
-	VMOVUPD     (DI), Z14
-	VADDPD      512(DI), Z14, Z14
-	VMOVUPD     64(DI), Z16
-	VADDPD      576(DI), Z16, Z16
+	VMOVUPD     (DI), Z13
+	VADDPD      512(DI), Z13, Z13
+	VMOVUPD     64(DI), Z14
+	VADDPD      576(DI), Z14, Z14
+	VADDPD      Z14, Z13, Z13
+	VMOVUPD     128(DI), Z14
+	VADDPD      640(DI), Z14, Z14
+	VMOVUPD     192(DI), Z16
+	VADDPD      704(DI), Z16, Z16
 	VADDPD      Z16, Z14, Z14
-	VMOVUPD     128(DI), Z16
-	VADDPD      640(DI), Z16, Z16
-	VMOVUPD     192(DI), Z17
-	VADDPD      704(DI), Z17, Z17
+	VADDPD      Z14, Z13, Z13
+	VMOVUPD     256(DI), Z14
+	VADDPD      768(DI), Z14, Z14
+	VMOVUPD     320(DI), Z16
+	VADDPD      832(DI), Z16, Z16
+	VADDPD      Z16, Z14, Z14
+	VMOVUPD     384(DI), Z16
+	VADDPD      896(DI), Z16, Z16
+	VMOVUPD     448(DI), Z17
+	VADDPD      960(DI), Z17, Z17
 	VADDPD      Z17, Z16, Z16
 	VADDPD      Z16, Z14, Z14
-	VMOVUPD     256(DI), Z16
-	VADDPD      768(DI), Z16, Z16
-	VMOVUPD     320(DI), Z17
-	VADDPD      832(DI), Z17, Z17
-	VADDPD      Z17, Z16, Z16
-	VMOVUPD     384(DI), Z17
-	VADDPD      896(DI), Z17, Z17
-	VMOVUPD     448(DI), Z18
-	VADDPD      960(DI), Z18, Z18
-	VADDPD      Z18, Z17, Z17
-	VADDPD      Z17, Z16, Z16
-	VADDPD      Z16, Z14, Z14
-	VADDPD.BCST constants<>+1792(SB), Z14, Z14
-	VMOVUPD     Z14, 1464(AX)(BX*8)
+	VADDPD      Z14, Z13, Z13
+	VADDPD.BCST constants<>+1792(SB), Z13, Z13
+	VMOVUPD     Z13, 1464(AX)(BX*8)
 
 two10:
-	VMOVUPD 1024(DI), Z14
-	VADDPD  1088(DI), Z14, Z14
-	VMOVUPD 1152(DI), Z16
-	VADDPD  1216(DI), Z16, Z16
+	VMOVUPD 1024(DI), Z13
+	VADDPD  1088(DI), Z13, Z13
+	VMOVUPD 1152(DI), Z14
+	VADDPD  1216(DI), Z14, Z14
+	VADDPD  Z14, Z13, Z13
+	VMOVUPD 1280(DI), Z14
+	VADDPD  1344(DI), Z14, Z14
+	VMOVUPD 1408(DI), Z16
+	VADDPD  1472(DI), Z16, Z16
 	VADDPD  Z16, Z14, Z14
-	VMOVUPD 1280(DI), Z16
-	VADDPD  1344(DI), Z16, Z16
-	VMOVUPD 1408(DI), Z17
-	VADDPD  1472(DI), Z17, Z17
-	VADDPD  Z17, Z16, Z16
-	VADDPD  Z16, Z14, Z14
-	VMOVUPD Z14, 3640(AX)(BX*8)
-	VADDPD  Z13, Z15, Z15
+	VADDPD  Z14, Z13, Z13
+	VMOVUPD Z13, 3640(AX)(BX*8)
 	VMOVUPD Z15, 2552(AX)(BX*8)
 	ADDQ    $0x40, CX
 	ADDQ    $0x20, DX
@@ -14087,46 +14083,45 @@ done5:
 	MOVQ        56(AX), DI
 	CMPQ        96(AX), $0x02
 	JE          two7
-	VMOVUPD     (DI), Z14
-	VADDPD      512(DI), Z14, Z14
-	VMOVUPD     64(DI), Z16
-	VADDPD      576(DI), Z16, Z16
+	VMOVUPD     (DI), Z13
+	VADDPD      512(DI), Z13, Z13
+	VMOVUPD     64(DI), Z14
+	VADDPD      576(DI), Z14, Z14
+	VADDPD      Z14, Z13, Z13
+	VMOVUPD     128(DI), Z14
+	VADDPD      640(DI), Z14, Z14
+	VMOVUPD     192(DI), Z16
+	VADDPD      704(DI), Z16, Z16
 	VADDPD      Z16, Z14, Z14
-	VMOVUPD     128(DI), Z16
-	VADDPD      640(DI), Z16, Z16
-	VMOVUPD     192(DI), Z17
-	VADDPD      704(DI), Z17, Z17
+	VADDPD      Z14, Z13, Z13
+	VMOVUPD     256(DI), Z14
+	VADDPD      768(DI), Z14, Z14
+	VMOVUPD     320(DI), Z16
+	VADDPD      832(DI), Z16, Z16
+	VADDPD      Z16, Z14, Z14
+	VMOVUPD     384(DI), Z16
+	VADDPD      896(DI), Z16, Z16
+	VMOVUPD     448(DI), Z17
+	VADDPD      960(DI), Z17, Z17
 	VADDPD      Z17, Z16, Z16
 	VADDPD      Z16, Z14, Z14
-	VMOVUPD     256(DI), Z16
-	VADDPD      768(DI), Z16, Z16
-	VMOVUPD     320(DI), Z17
-	VADDPD      832(DI), Z17, Z17
-	VADDPD      Z17, Z16, Z16
-	VMOVUPD     384(DI), Z17
-	VADDPD      896(DI), Z17, Z17
-	VMOVUPD     448(DI), Z18
-	VADDPD      960(DI), Z18, Z18
-	VADDPD      Z18, Z17, Z17
-	VADDPD      Z17, Z16, Z16
-	VADDPD      Z16, Z14, Z14
-	VADDPD.BCST constants<>+1792(SB), Z14, Z14
-	VMOVUPD     Z14, 1464(AX)(BX*8)
+	VADDPD      Z14, Z13, Z13
+	VADDPD.BCST constants<>+1792(SB), Z13, Z13
+	VMOVUPD     Z13, 1464(AX)(BX*8)
 
 two7:
-	VMOVUPD 1024(DI), Z14
-	VADDPD  1088(DI), Z14, Z14
-	VMOVUPD 1152(DI), Z16
-	VADDPD  1216(DI), Z16, Z16
+	VMOVUPD 1024(DI), Z13
+	VADDPD  1088(DI), Z13, Z13
+	VMOVUPD 1152(DI), Z14
+	VADDPD  1216(DI), Z14, Z14
+	VADDPD  Z14, Z13, Z13
+	VMOVUPD 1280(DI), Z14
+	VADDPD  1344(DI), Z14, Z14
+	VMOVUPD 1408(DI), Z16
+	VADDPD  1472(DI), Z16, Z16
 	VADDPD  Z16, Z14, Z14
-	VMOVUPD 1280(DI), Z16
-	VADDPD  1344(DI), Z16, Z16
-	VMOVUPD 1408(DI), Z17
-	VADDPD  1472(DI), Z17, Z17
-	VADDPD  Z17, Z16, Z16
-	VADDPD  Z16, Z14, Z14
-	VMOVUPD Z14, 3640(AX)(BX*8)
-	VADDPD  Z13, Z15, Z15
+	VADDPD  Z14, Z13, Z13
+	VMOVUPD Z13, 3640(AX)(BX*8)
 	VMOVUPD Z15, 2552(AX)(BX*8)
 	ADDQ    $0x40, CX
 	ADDQ    $0x20, DX
@@ -14412,7 +14407,7 @@ class2:
 TEXT ·finishFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishFloat64AVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
+	// finishFloat64AVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m.
 	VBROADCASTSD constants<>+768(SB), Z0
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
@@ -14466,8 +14461,9 @@ loop2:
 loop3:
 	VMOVUPD      19960(AX)(CX*8), Z0
 	VMOVUPD      2552(AX)(CX*8), Z2
-	VMOVUPD      13432(AX)(CX*8), Z3
 	VMOVUPD      376(AX)(CX*8), Z1
+	VMOVUPD      13432(AX)(CX*8), Z3
+	VADDPD       Z1, Z2, Z2
 	VSUBPD       Z1, Z0, Z1
 	VMOVUPD      Z1, 19960(AX)(CX*8)
 	VSUBPD       Z2, Z0, Z4
@@ -14502,7 +14498,7 @@ loop3:
 TEXT ·finishGradFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishGradFloat64AVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.
+	// finishGradFloat64AVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m.
 	VBROADCASTSD constants<>+768(SB), Z0
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
@@ -14556,8 +14552,9 @@ loop2:
 loop3:
 	VMOVUPD      19960(AX)(CX*8), Z1
 	VMOVUPD      2552(AX)(CX*8), Z3
-	VMOVUPD      13432(AX)(CX*8), Z4
 	VMOVUPD      376(AX)(CX*8), Z2
+	VMOVUPD      13432(AX)(CX*8), Z4
+	VADDPD       Z2, Z3, Z3
 	VSUBPD       Z2, Z1, Z2
 	VMOVUPD      Z2, 19960(AX)(CX*8)
 	VSUBPD       Z3, Z1, Z5
@@ -14633,6 +14630,7 @@ TEXT ·expTargetsFloat64AVX512(SB), NOSPLIT, $0-8
 
 loop1:
 	VMOVUPD       2552(AX)(CX*8), Z12
+	VADDPD        376(AX)(CX*8), Z12, Z12
 	VMOVUPD       Z12, Z14
 	VFMADD132PD   Z2, Z1, Z14
 	VCMPPD        $0x15, Z0, Z12, K1
@@ -14757,7 +14755,7 @@ done3:
 TEXT ·sumUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumUniformFloat16AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -14785,7 +14783,6 @@ row1:
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VCVTPH2PS    X7, X7
-	VADDSS       376(AX)(R8*4), X7, X7
 	VMOVSS       X7, 2552(AX)(R8*4)
 	VBROADCASTSS 376(AX)(R8*4), Z7
 	VMOVSD       112(AX), X8
@@ -15017,7 +15014,7 @@ done3:
 TEXT ·sumExpUniformFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpUniformFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumExpUniformFloat16AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -15046,7 +15043,6 @@ row1:
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VCVTPH2PS    X7, X7
-	VADDSS       376(AX)(R9*4), X7, X7
 	VMOVSS       X7, 2552(AX)(R9*4)
 	VBROADCASTSS 376(AX)(R9*4), Z7
 	VMOVSD       112(AX), X8
@@ -15367,7 +15363,7 @@ done3:
 TEXT ·sumExpDenseFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumExpDenseFloat16AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -15399,7 +15395,6 @@ row1:
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VCVTPH2PS    X7, X7
-	VADDSS       376(AX)(R12*4), X7, X7
 	VMOVSS       X7, 2552(AX)(R12*4)
 	VBROADCASTSS 376(AX)(R12*4), Z7
 	VMOVSD       112(AX), X8
@@ -15779,7 +15774,7 @@ done3:
 TEXT ·sumUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformBFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumUniformBFloat16AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -15807,7 +15802,6 @@ row1:
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VPSLLD       $0x10, X7, X7
-	VADDSS       376(AX)(R8*4), X7, X7
 	VMOVSS       X7, 2552(AX)(R8*4)
 	VBROADCASTSS 376(AX)(R8*4), Z7
 	VMOVSD       112(AX), X8
@@ -16053,7 +16047,7 @@ done3:
 TEXT ·sumExpUniformBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpUniformBFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumExpUniformBFloat16AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -16082,7 +16076,6 @@ row1:
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VPSLLD       $0x10, X7, X7
-	VADDSS       376(AX)(R9*4), X7, X7
 	VMOVSS       X7, 2552(AX)(R9*4)
 	VBROADCASTSS 376(AX)(R9*4), Z7
 	VMOVSD       112(AX), X8
@@ -16444,7 +16437,7 @@ done3:
 TEXT ·sumExpDenseBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpDenseBFloat16AVX512 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
+	// sumExpDenseBFloat16AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -16476,7 +16469,6 @@ row1:
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VPSLLD       $0x10, X7, X7
-	VADDSS       376(AX)(R12*4), X7, X7
 	VMOVSS       X7, 2552(AX)(R12*4)
 	VBROADCASTSS 376(AX)(R12*4), Z7
 	VMOVSD       112(AX), X8
@@ -16796,7 +16788,7 @@ done3:
 TEXT ·finishSingleFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishSingleFloat32AVX512 makes losses of the sums of rows: L − m = log(1+rest), loss = L−m − keep·y − epsD·d.
+	// finishSingleFloat32AVX512 makes losses of the sums of rows: L − m = log(1+rest), loss = L−m − keep·y − epsD·d, where y = x_y − m.
 	MOVQ 88(AX), DX
 	ADDQ 80(AX), DX
 	XORQ CX, CX
@@ -16860,6 +16852,8 @@ loop1:
 loop2:
 	VCVTPS2PD        11256(AX)(CX*4), Z4
 	VCVTPS2PD        2552(AX)(CX*4), Z6
+	VCVTPS2PD        376(AX)(CX*4), Z5
+	VADDPD           Z5, Z6, Z6
 	VCVTDQ2PD        12344(AX)(CX*4), Z5
 	VFMADD231PD.BCST constants<>+1152(SB), Z5, Z4
 	VMOVUPD          Z4, 19960(AX)(CX*8)
@@ -16884,7 +16878,7 @@ loop2:
 TEXT ·finishSingleGradFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishSingleGradFloat32AVX512 makes losses of the sums of rows: L − m = log(1+rest), loss = L−m − keep·y − epsD·d.
+	// finishSingleGradFloat32AVX512 makes losses of the sums of rows: L − m = log(1+rest), loss = L−m − keep·y − epsD·d, where y = x_y − m.
 	MOVQ 88(AX), DX
 	ADDQ 80(AX), DX
 	XORQ CX, CX
@@ -16948,6 +16942,8 @@ loop1:
 loop2:
 	VCVTPS2PD        11256(AX)(CX*4), Z4
 	VCVTPS2PD        2552(AX)(CX*4), Z6
+	VCVTPS2PD        376(AX)(CX*4), Z5
+	VADDPD           Z5, Z6, Z6
 	VCVTDQ2PD        12344(AX)(CX*4), Z5
 	VFMADD231PD.BCST constants<>+1152(SB), Z5, Z4
 	VMOVUPD          Z4, 19960(AX)(CX*8)
@@ -17469,35 +17465,34 @@ loop2:
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       1152(CX), Y3, Y6
+	VADDPS       1152(CX), Y3, Y3
 	VPCMPEQD     constants<>+640(SB), Y4, Y4
 	VBLENDVPS    Y4, 1152(CX), Y5, Y5
 	VMAXPS       1184(CX), Y2, Y2
-	VMAXPS       Y6, Y0, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VSUBPS       Y1, Y8, Y4
-	VFNMADD132PS constants<>+384(SB), Y7, Y4
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y4, Y7
-	VMULPS       Y4, Y4, Y9
-	VFMADD213PS  Y4, Y9, Y7
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, 1152(CX)
+	VMAXPS       Y3, Y0, Y6
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VSUBPS       Y1, Y7, Y4
+	VFNMADD132PS constants<>+384(SB), Y6, Y4
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y6, Y7, Y7
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y4, Y6
+	VMULPS       Y4, Y4, Y8
+	VFMADD213PS  Y4, Y8, Y6
+	VFMADD213PS  Y7, Y7, Y6
+	VMOVUPS      Y6, 1152(CX)
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y7, Y7
+	VADDPS       64(DI), Y6, Y6
 	MOVQ         56(AX), DI
-	VADDPS       1088(DI), Y6, Y6
-	VADDPS       constants<>+736(SB), Y7, Y7
-	VMOVUPS      Y7, 1464(AX)(BX*4)
-	VMOVUPS      Y6, 3640(AX)(BX*4)
-	VADDPS       Y3, Y5, Y5
+	VADDPS       1088(DI), Y3, Y3
+	VADDPS       constants<>+736(SB), Y6, Y6
+	VMOVUPS      Y6, 1464(AX)(BX*4)
+	VMOVUPS      Y3, 3640(AX)(BX*4)
 	VMOVUPS      Y5, 2552(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
@@ -17551,7 +17546,7 @@ loop2:
 	VMOVUPS       (CX), K1, Z10
 	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
-	VADDPS        576(CX), Z8, Z15
+	VADDPS        576(CX), Z8, Z14
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -17559,64 +17554,63 @@ loop2:
 	VSUBPS        Z1, Z13, Z12
 	VMAXPS        640(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z15, Z16
-	VADDPS        1152(CX), Z8, Z17
-	VPERMPS       Z6, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z16
+	VMOVUPS       Z14, Z15
+	VADDPS        1152(CX), Z8, Z16
+	VPERMPS       Z6, Z13, Z8
+	VFMADD132PS   Z2, Z1, Z15
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K2
+	VCMPPS        $0x15, Z0, Z14, K2
 	VMOVUPS       1152(CX), K3, Z10
-	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z18
+	VPADDD        Z8, Z13, Z13
+	VSUBPS        Z1, Z15, Z17
 	VMAXPS        1216(CX), Z7, Z7
-	VMOVUPS       Z4, Z9
-	VFNMADD132PS  Z3, Z15, Z18
-	VMOVUPS       Z17, Z20
-	VFMADD213PS   Z5, Z12, Z9
-	VPERMPS       Z6, Z16, Z19
-	VFMADD132PS   Z2, Z1, Z20
-	VMULPS        Z12, Z12, Z14
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K3
-	VFMADD213PS   Z12, Z14, Z9
-	VPADDD        Z19, Z16, Z16
-	VSUBPS        Z1, Z20, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z9
+	VMOVUPS       Z4, Z8
+	VFNMADD132PS  Z3, Z14, Z17
+	VMOVUPS       Z16, Z19
+	VFMADD213PS   Z5, Z12, Z8
+	VPERMPS       Z6, Z15, Z18
+	VFMADD132PS   Z2, Z1, Z19
+	VMULPS        Z12, Z12, Z9
+	VPSLLD        $0x14, Z15, Z15
+	VCMPPS        $0x15, Z0, Z16, K3
+	VFMADD213PS   Z12, Z9, Z8
+	VPADDD        Z18, Z15, Z15
+	VSUBPS        Z1, Z19, Z9
+	VFMADD213PS.Z Z13, Z13, K1, Z8
+	VMOVUPS       Z4, Z12
+	VFNMADD132PS  Z3, Z16, Z9
+	VMOVUPS       Z8, (CX)
+	VFMADD213PS   Z5, Z17, Z12
+	VPERMPS       Z6, Z19, Z18
+	PREFETCHT0    (DI)
+	VMULPS        Z17, Z17, Z13
+	VPSLLD        $0x14, Z19, Z19
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS   Z17, Z13, Z12
+	VPADDD        Z18, Z19, Z19
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z15, Z15, K2, Z12
 	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z17, Z12
-	VMOVUPS       Z9, (CX)
-	VFMADD213PS   Z5, Z18, Z13
-	VPERMPS       Z6, Z20, Z19
+	VMOVUPS       Z12, 576(CX)
+	VFMADD213PS   Z5, Z9, Z13
 	PREFETCHT0    (DI)
-	VMULPS        Z18, Z18, Z14
-	VPSLLD        $0x14, Z20, Z20
+	VMULPS        Z9, Z9, Z15
 	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS   Z18, Z14, Z13
-	VPADDD        Z19, Z20, Z20
+	VFMADD213PS   Z9, Z15, Z13
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z16, Z16, K2, Z13
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z13, 576(CX)
-	VFMADD213PS   Z5, Z12, Z14
-	PREFETCHT0    (DI)
-	VMULPS        Z12, Z12, Z16
-	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS   Z12, Z16, Z14
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z20, Z20, K3, Z14
-	VMOVUPS       Z14, 1152(CX)
+	VFMADD213PS.Z Z19, Z19, K3, Z13
+	VMOVUPS       Z13, 1152(CX)
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
-	VADDPS        Z9, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z13, Z14, Z14
-	VADDPS        Z15, Z17, Z17
-	VADDPS.BCST   constants<>+736(SB), Z14, Z14
-	VMOVUPS       Z14, 1464(AX)(BX*4)
-	VMOVUPS       Z17, 3640(AX)(BX*4)
-	VADDPS        Z8, Z10, Z10
+	VADDPS        Z8, Z12, Z12
+	VADDPS        Z11, Z14, Z14
+	VADDPS        Z12, Z13, Z13
+	VADDPS        Z14, Z16, Z16
+	VADDPS.BCST   constants<>+736(SB), Z13, Z13
+	VMOVUPS       Z13, 1464(AX)(BX*4)
+	VMOVUPS       Z16, 3640(AX)(BX*4)
 	VMOVUPS       Z10, 2552(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
@@ -17709,57 +17703,56 @@ loop2:
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
 	VADDPS       1152(CX), Y3, Y6
-	VADDPS       1728(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
+	VADDPS       1728(CX), Y3, Y9
+	VMAXPS       Y6, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y3
+	VSUBPS       Y1, Y12, Y10
 	PREFETCHT0   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y3
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+640(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 1152(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+640(SB), Y4, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y3, Y7
+	VBLENDVPS    Y11, 1152(CX), Y5, Y5
+	VMULPS       Y3, Y3, Y11
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       1184(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
+	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+672(SB), Y4, Y4
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y11, Y7
-	VMULPS       Y11, Y11, Y9
-	VFMADD213PS  Y11, Y9, Y7
-	VFMADD213PS  Y13, Y13, Y7
-	VBLENDVPS    Y4, 1728(CX), Y5, Y5
+	VPCMPEQD     constants<>+672(SB), Y4, Y3
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y10, Y4
+	VMULPS       Y10, Y10, Y8
+	VFMADD213PS  Y10, Y8, Y4
+	VFMADD213PS  Y12, Y12, Y4
+	VBLENDVPS    Y3, 1728(CX), Y5, Y5
 	VMAXPS       1760(CX), Y2, Y2
-	VMOVUPS      Y8, 1152(CX)
-	VMOVUPS      Y7, 1728(CX)
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y6, Y10, Y10
+	VMOVUPS      Y7, 1152(CX)
+	VMOVUPS      Y4, 1728(CX)
+	VADDPS       Y7, Y4, Y4
+	VADDPS       Y6, Y9, Y9
 	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y7, Y7
+	VADDPS       64(DI), Y4, Y4
 	MOVQ         56(AX), DI
-	VADDPS       1088(DI), Y10, Y10
-	VADDPS       constants<>+736(SB), Y7, Y7
-	VMOVUPS      Y7, 1464(AX)(BX*4)
-	VMOVUPS      Y10, 3640(AX)(BX*4)
-	VADDPS       Y3, Y5, Y5
+	VADDPS       1088(DI), Y9, Y9
+	VADDPS       constants<>+736(SB), Y4, Y4
+	VMOVUPS      Y4, 1464(AX)(BX*4)
+	VMOVUPS      Y9, 3640(AX)(BX*4)
 	VMOVUPS      Y5, 2552(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
@@ -17834,74 +17827,73 @@ loop2:
 	VMAXPS        1216(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z18
-	VMOVUPS       Z17, Z20
-	VADDPS        1728(CX), Z8, Z21
+	VMOVUPS       Z17, Z19
+	VADDPS        1728(CX), Z8, Z20
 	VFMADD213PS   Z5, Z12, Z14
-	VPERMPS       Z6, Z16, Z19
-	VFMADD132PS   Z2, Z1, Z20
+	VPERMPS       Z6, Z16, Z8
+	VFMADD132PS   Z2, Z1, Z19
 	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
 	VMULPS        Z12, Z12, Z9
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
 	VMOVUPS       1728(CX), K4, Z10
 	VFMADD213PS   Z12, Z9, Z14
-	VPADDD        Z19, Z16, Z16
-	VSUBPS        Z1, Z20, Z9
+	VPADDD        Z8, Z16, Z16
+	VSUBPS        Z1, Z19, Z8
 	VMAXPS        1792(CX), Z7, Z7
 	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VMOVUPS       Z4, Z12
-	VFNMADD132PS  Z3, Z17, Z9
-	VMOVUPS       Z21, Z22
-	VMOVUPS       Z14, (CX)
-	VFMADD213PS   Z5, Z18, Z12
-	VPERMPS       Z6, Z20, Z19
-	VFMADD132PS   Z2, Z1, Z22
-	PREFETCHT0    (DI)
-	VMULPS        Z18, Z18, Z13
-	VPSLLD        $0x14, Z20, Z20
-	VCMPPS        $0x15, Z0, Z21, K1
-	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS   Z18, Z13, Z12
-	VPADDD        Z19, Z20, Z20
-	VSUBPS        Z1, Z22, Z13
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z16, Z16, K2, Z12
-	VMOVUPS       Z4, Z16
-	VFNMADD132PS  Z3, Z21, Z13
-	VMOVUPS       Z12, 576(CX)
-	VFMADD213PS   Z5, Z9, Z16
-	VPERMPS       Z6, Z22, Z19
-	PREFETCHT0    (DI)
-	VMULPS        Z9, Z9, Z18
-	VPSLLD        $0x14, Z22, Z22
-	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS   Z9, Z18, Z16
-	VPADDD        Z19, Z22, Z22
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z20, Z20, K3, Z16
 	VMOVUPS       Z4, Z9
-	VMOVUPS       Z16, 1152(CX)
-	VFMADD213PS   Z5, Z13, Z9
+	VFNMADD132PS  Z3, Z17, Z8
+	VMOVUPS       Z20, Z21
+	VMOVUPS       Z14, (CX)
+	VFMADD213PS   Z5, Z18, Z9
+	VPERMPS       Z6, Z19, Z13
+	VFMADD132PS   Z2, Z1, Z21
 	PREFETCHT0    (DI)
-	VMULPS        Z13, Z13, Z18
+	VMULPS        Z18, Z18, Z12
+	VPSLLD        $0x14, Z19, Z19
+	VCMPPS        $0x15, Z0, Z20, K1
 	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS   Z13, Z18, Z9
+	VFMADD213PS   Z18, Z12, Z9
+	VPADDD        Z13, Z19, Z19
+	VSUBPS        Z1, Z21, Z12
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z22, Z22, K1, Z9
-	VMOVUPS       Z9, 1728(CX)
+	VFMADD213PS.Z Z16, Z16, K2, Z9
+	VMOVUPS       Z4, Z13
+	VFNMADD132PS  Z3, Z20, Z12
+	VMOVUPS       Z9, 576(CX)
+	VFMADD213PS   Z5, Z8, Z13
+	VPERMPS       Z6, Z21, Z18
+	PREFETCHT0    (DI)
+	VMULPS        Z8, Z8, Z16
+	VPSLLD        $0x14, Z21, Z21
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS   Z8, Z16, Z13
+	VPADDD        Z18, Z21, Z21
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z19, Z19, K3, Z13
+	VMOVUPS       Z4, Z8
+	VMOVUPS       Z13, 1152(CX)
+	VFMADD213PS   Z5, Z12, Z8
+	PREFETCHT0    (DI)
+	VMULPS        Z12, Z12, Z16
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS   Z12, Z16, Z8
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z21, Z21, K1, Z8
+	VMOVUPS       Z8, 1728(CX)
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
-	VADDPS        Z14, Z12, Z12
+	VADDPS        Z14, Z9, Z9
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z16, Z9, Z9
-	VADDPS        Z17, Z21, Z21
-	VADDPS        Z12, Z9, Z9
-	VADDPS        Z15, Z21, Z21
-	VADDPS.BCST   constants<>+736(SB), Z9, Z9
-	VMOVUPS       Z9, 1464(AX)(BX*4)
-	VMOVUPS       Z21, 3640(AX)(BX*4)
-	VADDPS        Z8, Z10, Z10
+	VADDPS        Z13, Z8, Z8
+	VADDPS        Z17, Z20, Z20
+	VADDPS        Z9, Z8, Z8
+	VADDPS        Z15, Z20, Z20
+	VADDPS.BCST   constants<>+736(SB), Z8, Z8
+	VMOVUPS       Z8, 1464(AX)(BX*4)
+	VMOVUPS       Z20, 3640(AX)(BX*4)
 	VMOVUPS       Z10, 2552(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
@@ -18045,35 +18037,34 @@ loop2:
 	VMOVUPS      Y9, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1120(R9)
-	VADDPS       2304(CX), Y3, Y6
+	VADDPS       2304(CX), Y3, Y3
 	VPCMPEQD     constants<>+704(SB), Y4, Y4
 	VBLENDVPS    Y4, 2304(CX), Y5, Y5
 	VMAXPS       2336(CX), Y2, Y2
-	VMAXPS       Y6, Y0, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VSUBPS       Y1, Y8, Y4
-	VFNMADD132PS constants<>+384(SB), Y7, Y4
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y4, Y7
-	VMULPS       Y4, Y4, Y9
-	VFMADD213PS  Y4, Y9, Y7
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, 2304(CX)
+	VMAXPS       Y3, Y0, Y6
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VSUBPS       Y1, Y7, Y4
+	VFNMADD132PS constants<>+384(SB), Y6, Y4
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y6, Y7, Y7
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y4, Y6
+	VMULPS       Y4, Y4, Y8
+	VFMADD213PS  Y4, Y8, Y6
+	VFMADD213PS  Y7, Y7, Y6
+	VMOVUPS      Y6, 2304(CX)
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	MOVQ         56(AX), DI
-	VADDPS       96(DI), Y7, Y7
+	VADDPS       96(DI), Y6, Y6
 	MOVQ         56(AX), DI
-	VADDPS       1120(DI), Y6, Y6
-	VADDPS       constants<>+736(SB), Y7, Y7
-	VMOVUPS      Y7, 1464(AX)(BX*4)
-	VMOVUPS      Y6, 3640(AX)(BX*4)
-	VADDPS       Y3, Y5, Y5
+	VADDPS       1120(DI), Y3, Y3
+	VADDPS       constants<>+736(SB), Y6, Y6
+	VMOVUPS      Y6, 1464(AX)(BX*4)
+	VMOVUPS      Y3, 3640(AX)(BX*4)
 	VMOVUPS      Y5, 2552(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
@@ -18212,33 +18203,32 @@ loop2:
 	VADDPS        Z17, Z22, Z22
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z15, Z22, Z22
-	VADDPS        2304(CX), Z8, Z11
+	VADDPS        2304(CX), Z8, Z8
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
 	VMOVUPS       2304(CX), K1, Z10
 	VMAXPS        2368(CX), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z9
-	VFNMADD132PS  Z3, Z11, Z9
-	VPERMPS       Z6, Z13, Z14
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z14, Z13, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z9, Z14
-	VMULPS        Z9, Z9, Z15
-	VFMADD213PS   Z9, Z15, Z14
-	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VMOVUPS       Z14, 2304(CX)
+	VMOVUPS       Z8, Z11
+	VFMADD132PS   Z2, Z1, Z11
+	VCMPPS        $0x15, Z0, Z8, K1
+	VSUBPS        Z1, Z11, Z9
+	VFNMADD132PS  Z3, Z8, Z9
+	VPERMPS       Z6, Z11, Z13
+	VPSLLD        $0x14, Z11, Z11
+	VPADDD        Z13, Z11, Z11
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z9, Z13
+	VMULPS        Z9, Z9, Z14
+	VFMADD213PS   Z9, Z14, Z13
+	VFMADD213PS.Z Z11, Z11, K1, Z13
+	VMOVUPS       Z13, 2304(CX)
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
-	VADDPS        Z12, Z14, Z14
-	VADDPS        Z22, Z11, Z11
-	VADDPS.BCST   constants<>+736(SB), Z14, Z14
-	VMOVUPS       Z14, 1464(AX)(BX*4)
-	VMOVUPS       Z11, 3640(AX)(BX*4)
-	VADDPS        Z8, Z10, Z10
+	VADDPS        Z12, Z13, Z13
+	VADDPS        Z22, Z8, Z8
+	VADDPS.BCST   constants<>+736(SB), Z13, Z13
+	VMOVUPS       Z13, 1464(AX)(BX*4)
+	VMOVUPS       Z8, 3640(AX)(BX*4)
 	VMOVUPS       Z10, 2552(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
@@ -18431,61 +18421,60 @@ loop2:
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
 	VADDPS       3456(CX), Y3, Y6
-	VADDPS       4032(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
+	VADDPS       4032(CX), Y3, Y9
+	VMAXPS       Y6, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y3
+	VSUBPS       Y1, Y12, Y10
 	PREFETCHT0   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y3
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2656(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 3456(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+2656(SB), Y4, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y3, Y7
+	VBLENDVPS    Y11, 3456(CX), Y5, Y5
+	VMULPS       Y3, Y3, Y11
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       3488(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
+	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2688(SB), Y4, Y4
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y11, Y7
-	VMULPS       Y11, Y11, Y9
-	VFMADD213PS  Y11, Y9, Y7
-	VFMADD213PS  Y13, Y13, Y7
-	VBLENDVPS    Y4, 4032(CX), Y5, Y5
+	VPCMPEQD     constants<>+2688(SB), Y4, Y3
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y10, Y4
+	VMULPS       Y10, Y10, Y8
+	VFMADD213PS  Y10, Y8, Y4
+	VFMADD213PS  Y12, Y12, Y4
+	VBLENDVPS    Y3, 4032(CX), Y5, Y5
 	VMAXPS       4064(CX), Y2, Y2
-	VMOVUPS      Y8, 3456(CX)
-	VMOVUPS      Y7, 4032(CX)
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y6, Y10, Y10
+	VMOVUPS      Y7, 3456(CX)
+	VMOVUPS      Y4, 4032(CX)
+	VADDPS       Y7, Y4, Y4
+	VADDPS       Y6, Y9, Y9
 	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y7, Y7
+	VADDPS       64(DI), Y4, Y4
 	MOVQ         56(AX), DI
-	VADDPS       1088(DI), Y10, Y10
+	VADDPS       1088(DI), Y9, Y9
 	MOVQ         56(AX), DI
-	VADDPS       96(DI), Y7, Y7
+	VADDPS       96(DI), Y4, Y4
 	MOVQ         56(AX), DI
-	VADDPS       1120(DI), Y10, Y10
-	VADDPS       constants<>+736(SB), Y7, Y7
-	VMOVUPS      Y7, 1464(AX)(BX*4)
-	VMOVUPS      Y10, 3640(AX)(BX*4)
-	VADDPS       Y3, Y5, Y5
+	VADDPS       1120(DI), Y9, Y9
+	VADDPS       constants<>+736(SB), Y4, Y4
+	VMOVUPS      Y4, 1464(AX)(BX*4)
+	VMOVUPS      Y9, 3640(AX)(BX*4)
 	VMOVUPS      Y5, 2552(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
@@ -18650,76 +18639,75 @@ loop2:
 	VMAXPS        3520(CX), Z7, Z7
 	VMOVUPS       Z4, Z15
 	VFNMADD132PS  Z3, Z16, Z19
-	VMOVUPS       Z18, Z21
-	VADDPS        4032(CX), Z8, Z23
+	VMOVUPS       Z18, Z20
+	VADDPS        4032(CX), Z8, Z21
 	VFMADD213PS   Z5, Z13, Z15
-	VPERMPS       Z6, Z17, Z20
-	VFMADD132PS   Z2, Z1, Z21
+	VPERMPS       Z6, Z17, Z8
+	VFMADD132PS   Z2, Z1, Z20
 	VPCMPEQD.BCST constants<>+2688(SB), Z9, K4
 	VMULPS        Z13, Z13, Z9
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
 	VMOVUPS       4032(CX), K4, Z10
 	VFMADD213PS   Z13, Z9, Z15
-	VPADDD        Z20, Z17, Z17
-	VSUBPS        Z1, Z21, Z9
+	VPADDD        Z8, Z17, Z17
+	VSUBPS        Z1, Z20, Z8
 	VMAXPS        4096(CX), Z7, Z7
 	VFMADD213PS.Z Z14, Z14, K1, Z15
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z18, Z9
-	VMOVUPS       Z23, Z24
-	VMOVUPS       Z15, 2304(CX)
-	VFMADD213PS   Z5, Z19, Z13
-	VPERMPS       Z6, Z21, Z20
-	VFMADD132PS   Z2, Z1, Z24
-	PREFETCHT0    (DI)
-	VMULPS        Z19, Z19, Z14
-	VPSLLD        $0x14, Z21, Z21
-	VCMPPS        $0x15, Z0, Z23, K1
-	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS   Z19, Z14, Z13
-	VPADDD        Z20, Z21, Z21
-	VSUBPS        Z1, Z24, Z14
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z17, Z17, K2, Z13
-	VMOVUPS       Z4, Z17
-	VFNMADD132PS  Z3, Z23, Z14
-	VMOVUPS       Z13, 2880(CX)
-	VFMADD213PS   Z5, Z9, Z17
-	VPERMPS       Z6, Z24, Z20
-	PREFETCHT0    (DI)
-	VMULPS        Z9, Z9, Z19
-	VPSLLD        $0x14, Z24, Z24
-	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS   Z9, Z19, Z17
-	VPADDD        Z20, Z24, Z24
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z21, Z21, K3, Z17
 	VMOVUPS       Z4, Z9
-	VMOVUPS       Z17, 3456(CX)
-	VFMADD213PS   Z5, Z14, Z9
+	VFNMADD132PS  Z3, Z18, Z8
+	VMOVUPS       Z21, Z23
+	VMOVUPS       Z15, 2304(CX)
+	VFMADD213PS   Z5, Z19, Z9
+	VPERMPS       Z6, Z20, Z14
+	VFMADD132PS   Z2, Z1, Z23
 	PREFETCHT0    (DI)
-	VMULPS        Z14, Z14, Z19
+	VMULPS        Z19, Z19, Z13
+	VPSLLD        $0x14, Z20, Z20
+	VCMPPS        $0x15, Z0, Z21, K1
 	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS   Z14, Z19, Z9
+	VFMADD213PS   Z19, Z13, Z9
+	VPADDD        Z14, Z20, Z20
+	VSUBPS        Z1, Z23, Z13
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z24, Z24, K1, Z9
-	VMOVUPS       Z9, 4032(CX)
+	VFMADD213PS.Z Z17, Z17, K2, Z9
+	VMOVUPS       Z4, Z14
+	VFNMADD132PS  Z3, Z21, Z13
+	VMOVUPS       Z9, 2880(CX)
+	VFMADD213PS   Z5, Z8, Z14
+	VPERMPS       Z6, Z23, Z19
+	PREFETCHT0    (DI)
+	VMULPS        Z8, Z8, Z17
+	VPSLLD        $0x14, Z23, Z23
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS   Z8, Z17, Z14
+	VPADDD        Z19, Z23, Z23
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z20, Z20, K3, Z14
+	VMOVUPS       Z4, Z8
+	VMOVUPS       Z14, 3456(CX)
+	VFMADD213PS   Z5, Z13, Z8
+	PREFETCHT0    (DI)
+	VMULPS        Z13, Z13, Z17
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS   Z13, Z17, Z8
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z23, Z23, K1, Z8
+	VMOVUPS       Z8, 4032(CX)
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
-	VADDPS        Z15, Z13, Z13
+	VADDPS        Z15, Z9, Z9
 	VADDPS        Z11, Z16, Z16
-	VADDPS        Z17, Z9, Z9
-	VADDPS        Z18, Z23, Z23
-	VADDPS        Z13, Z9, Z9
-	VADDPS        Z16, Z23, Z23
-	VADDPS        Z12, Z9, Z9
-	VADDPS        Z22, Z23, Z23
-	VADDPS.BCST   constants<>+736(SB), Z9, Z9
-	VMOVUPS       Z9, 1464(AX)(BX*4)
-	VMOVUPS       Z23, 3640(AX)(BX*4)
-	VADDPS        Z8, Z10, Z10
+	VADDPS        Z14, Z8, Z8
+	VADDPS        Z18, Z21, Z21
+	VADDPS        Z9, Z8, Z8
+	VADDPS        Z16, Z21, Z21
+	VADDPS        Z12, Z8, Z8
+	VADDPS        Z22, Z21, Z21
+	VADDPS.BCST   constants<>+736(SB), Z8, Z8
+	VMOVUPS       Z8, 1464(AX)(BX*4)
+	VMOVUPS       Z21, 3640(AX)(BX*4)
 	VMOVUPS       Z10, 2552(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
@@ -18968,57 +18956,56 @@ loop2:
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1152(R9)
 	VADDPS       4608(CX), Y3, Y6
-	VADDPS       5184(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
+	VADDPS       5184(CX), Y3, Y9
+	VMAXPS       Y6, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y3
+	VSUBPS       Y1, Y12, Y10
 	PREFETCHT0   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y3
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2720(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 4608(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+2720(SB), Y4, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y3, Y7
+	VBLENDVPS    Y11, 4608(CX), Y5, Y5
+	VMULPS       Y3, Y3, Y11
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       4640(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
+	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2752(SB), Y4, Y4
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y11, Y7
-	VMULPS       Y11, Y11, Y9
-	VFMADD213PS  Y11, Y9, Y7
-	VFMADD213PS  Y13, Y13, Y7
-	VBLENDVPS    Y4, 5184(CX), Y5, Y5
+	VPCMPEQD     constants<>+2752(SB), Y4, Y3
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y10, Y4
+	VMULPS       Y10, Y10, Y8
+	VFMADD213PS  Y10, Y8, Y4
+	VFMADD213PS  Y12, Y12, Y4
+	VBLENDVPS    Y3, 5184(CX), Y5, Y5
 	VMAXPS       5216(CX), Y2, Y2
-	VMOVUPS      Y8, 4608(CX)
-	VMOVUPS      Y7, 5184(CX)
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y6, Y10, Y10
+	VMOVUPS      Y7, 4608(CX)
+	VMOVUPS      Y4, 5184(CX)
+	VADDPS       Y7, Y4, Y4
+	VADDPS       Y6, Y9, Y9
 	MOVQ         56(AX), DI
-	VADDPS       128(DI), Y7, Y7
+	VADDPS       128(DI), Y4, Y4
 	MOVQ         56(AX), DI
-	VADDPS       1152(DI), Y10, Y10
-	VADDPS       constants<>+736(SB), Y7, Y7
-	VMOVUPS      Y7, 1464(AX)(BX*4)
-	VMOVUPS      Y10, 3640(AX)(BX*4)
-	VADDPS       Y3, Y5, Y5
+	VADDPS       1152(DI), Y9, Y9
+	VADDPS       constants<>+736(SB), Y4, Y4
+	VMOVUPS      Y4, 1464(AX)(BX*4)
+	VMOVUPS      Y9, 3640(AX)(BX*4)
 	VMOVUPS      Y5, 2552(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
@@ -19254,7 +19241,7 @@ loop2:
 	VMOVUPS       4608(CX), K1, Z10
 	VMAXPS        4672(CX), Z7, Z7
 	VMOVUPS       Z11, Z12
-	VADDPS        5184(CX), Z8, Z14
+	VADDPS        5184(CX), Z8, Z8
 	VFMADD132PS   Z2, Z1, Z12
 	VPCMPEQD.BCST constants<>+2752(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
@@ -19262,43 +19249,42 @@ loop2:
 	VSUBPS        Z1, Z12, Z9
 	VMAXPS        5248(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z9
-	VMOVUPS       Z14, Z16
-	VPERMPS       Z6, Z12, Z15
-	VFMADD132PS   Z2, Z1, Z16
+	VMOVUPS       Z8, Z15
+	VPERMPS       Z6, Z12, Z14
+	VFMADD132PS   Z2, Z1, Z15
 	VPSLLD        $0x14, Z12, Z12
-	VCMPPS        $0x15, Z0, Z14, K2
-	VPADDD        Z15, Z12, Z12
-	VSUBPS        Z1, Z16, Z18
-	VMOVUPS       Z4, Z15
-	VFNMADD132PS  Z3, Z14, Z18
-	VFMADD213PS   Z5, Z9, Z15
-	VPERMPS       Z6, Z16, Z19
-	VMULPS        Z9, Z9, Z17
-	VPSLLD        $0x14, Z16, Z16
-	VFMADD213PS   Z9, Z17, Z15
-	VPADDD        Z19, Z16, Z16
-	VFMADD213PS.Z Z12, Z12, K1, Z15
+	VCMPPS        $0x15, Z0, Z8, K2
+	VPADDD        Z14, Z12, Z12
+	VSUBPS        Z1, Z15, Z17
+	VMOVUPS       Z4, Z14
+	VFNMADD132PS  Z3, Z8, Z17
+	VFMADD213PS   Z5, Z9, Z14
+	VPERMPS       Z6, Z15, Z18
+	VMULPS        Z9, Z9, Z16
+	VPSLLD        $0x14, Z15, Z15
+	VFMADD213PS   Z9, Z16, Z14
+	VPADDD        Z18, Z15, Z15
+	VFMADD213PS.Z Z12, Z12, K1, Z14
 	VMOVUPS       Z4, Z9
-	VMOVUPS       Z15, 4608(CX)
-	VFMADD213PS   Z5, Z18, Z9
+	VMOVUPS       Z14, 4608(CX)
+	VFMADD213PS   Z5, Z17, Z9
 	PREFETCHT0    (DI)
-	VMULPS        Z18, Z18, Z12
+	VMULPS        Z17, Z17, Z12
 	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS   Z18, Z12, Z9
+	VFMADD213PS   Z17, Z12, Z9
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z16, Z16, K2, Z9
+	VFMADD213PS.Z Z15, Z15, K2, Z9
 	VMOVUPS       Z9, 5184(CX)
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
-	VADDPS        Z15, Z9, Z9
-	VADDPS        Z11, Z14, Z14
+	VADDPS        Z14, Z9, Z9
+	VADDPS        Z11, Z8, Z8
 	VADDPS        Z13, Z9, Z9
-	VADDPS        Z24, Z14, Z14
+	VADDPS        Z24, Z8, Z8
 	VADDPS.BCST   constants<>+736(SB), Z9, Z9
 	VMOVUPS       Z9, 1464(AX)(BX*4)
-	VMOVUPS       Z14, 3640(AX)(BX*4)
-	VADDPS        Z8, Z10, Z10
+	VMOVUPS       Z8, 3640(AX)(BX*4)
 	VMOVUPS       Z10, 2552(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
@@ -19695,65 +19681,64 @@ loop2:
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
 	VADDPS       8064(CX), Y3, Y6
-	VADDPS       8640(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
+	VADDPS       8640(CX), Y3, Y9
+	VMAXPS       Y6, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y3
+	VSUBPS       Y1, Y12, Y10
 	PREFETCHT0   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y3
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2912(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 8064(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+2912(SB), Y4, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y3, Y7
+	VBLENDVPS    Y11, 8064(CX), Y5, Y5
+	VMULPS       Y3, Y3, Y11
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       8096(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
+	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2944(SB), Y4, Y4
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y11, Y7
-	VMULPS       Y11, Y11, Y9
-	VFMADD213PS  Y11, Y9, Y7
-	VFMADD213PS  Y13, Y13, Y7
-	VBLENDVPS    Y4, 8640(CX), Y5, Y5
+	VPCMPEQD     constants<>+2944(SB), Y4, Y3
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y10, Y4
+	VMULPS       Y10, Y10, Y8
+	VFMADD213PS  Y10, Y8, Y4
+	VFMADD213PS  Y12, Y12, Y4
+	VBLENDVPS    Y3, 8640(CX), Y5, Y5
 	VMAXPS       8672(CX), Y2, Y2
-	VMOVUPS      Y8, 8064(CX)
-	VMOVUPS      Y7, 8640(CX)
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y6, Y10, Y10
+	VMOVUPS      Y7, 8064(CX)
+	VMOVUPS      Y4, 8640(CX)
+	VADDPS       Y7, Y4, Y4
+	VADDPS       Y6, Y9, Y9
 	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y7, Y7
+	VADDPS       64(DI), Y4, Y4
 	MOVQ         56(AX), DI
-	VADDPS       1088(DI), Y10, Y10
+	VADDPS       1088(DI), Y9, Y9
 	MOVQ         56(AX), DI
-	VADDPS       96(DI), Y7, Y7
+	VADDPS       96(DI), Y4, Y4
 	MOVQ         56(AX), DI
-	VADDPS       1120(DI), Y10, Y10
+	VADDPS       1120(DI), Y9, Y9
 	MOVQ         56(AX), DI
-	VADDPS       128(DI), Y7, Y7
+	VADDPS       128(DI), Y4, Y4
 	MOVQ         56(AX), DI
-	VADDPS       1152(DI), Y10, Y10
-	VADDPS       constants<>+736(SB), Y7, Y7
-	VMOVUPS      Y7, 1464(AX)(BX*4)
-	VMOVUPS      Y10, 3640(AX)(BX*4)
-	VADDPS       Y3, Y5, Y5
+	VADDPS       1152(DI), Y9, Y9
+	VADDPS       constants<>+736(SB), Y4, Y4
+	VMOVUPS      Y4, 1464(AX)(BX*4)
+	VMOVUPS      Y9, 3640(AX)(BX*4)
 	VMOVUPS      Y5, 2552(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
@@ -20100,78 +20085,77 @@ loop2:
 	VMAXPS        8128(CX), Z7, Z7
 	VMOVUPS       Z4, Z16
 	VFNMADD132PS  Z3, Z17, Z20
-	VMOVUPS       Z19, Z22
-	VADDPS        8640(CX), Z8, Z25
+	VMOVUPS       Z19, Z21
+	VADDPS        8640(CX), Z8, Z22
 	VFMADD213PS   Z5, Z14, Z16
-	VPERMPS       Z6, Z18, Z21
-	VFMADD132PS   Z2, Z1, Z22
+	VPERMPS       Z6, Z18, Z8
+	VFMADD132PS   Z2, Z1, Z21
 	VPCMPEQD.BCST constants<>+2944(SB), Z9, K4
 	VMULPS        Z14, Z14, Z9
 	VPSLLD        $0x14, Z18, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
 	VMOVUPS       8640(CX), K4, Z10
 	VFMADD213PS   Z14, Z9, Z16
-	VPADDD        Z21, Z18, Z18
-	VSUBPS        Z1, Z22, Z9
+	VPADDD        Z8, Z18, Z18
+	VSUBPS        Z1, Z21, Z8
 	VMAXPS        8704(CX), Z7, Z7
 	VFMADD213PS.Z Z15, Z15, K1, Z16
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z19, Z9
-	VMOVUPS       Z25, Z26
-	VMOVUPS       Z16, 6912(CX)
-	VFMADD213PS   Z5, Z20, Z14
-	VPERMPS       Z6, Z22, Z21
-	VFMADD132PS   Z2, Z1, Z26
-	PREFETCHT0    (DI)
-	VMULPS        Z20, Z20, Z15
-	VPSLLD        $0x14, Z22, Z22
-	VCMPPS        $0x15, Z0, Z25, K1
-	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS   Z20, Z15, Z14
-	VPADDD        Z21, Z22, Z22
-	VSUBPS        Z1, Z26, Z15
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z18, Z18, K2, Z14
-	VMOVUPS       Z4, Z18
-	VFNMADD132PS  Z3, Z25, Z15
-	VMOVUPS       Z14, 7488(CX)
-	VFMADD213PS   Z5, Z9, Z18
-	VPERMPS       Z6, Z26, Z21
-	PREFETCHT0    (DI)
-	VMULPS        Z9, Z9, Z20
-	VPSLLD        $0x14, Z26, Z26
-	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS   Z9, Z20, Z18
-	VPADDD        Z21, Z26, Z26
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z22, Z22, K3, Z18
 	VMOVUPS       Z4, Z9
-	VMOVUPS       Z18, 8064(CX)
-	VFMADD213PS   Z5, Z15, Z9
+	VFNMADD132PS  Z3, Z19, Z8
+	VMOVUPS       Z22, Z25
+	VMOVUPS       Z16, 6912(CX)
+	VFMADD213PS   Z5, Z20, Z9
+	VPERMPS       Z6, Z21, Z15
+	VFMADD132PS   Z2, Z1, Z25
 	PREFETCHT0    (DI)
-	VMULPS        Z15, Z15, Z20
+	VMULPS        Z20, Z20, Z14
+	VPSLLD        $0x14, Z21, Z21
+	VCMPPS        $0x15, Z0, Z22, K1
 	PREFETCHT0    (DI)(R8*1)
-	VFMADD213PS   Z15, Z20, Z9
+	VFMADD213PS   Z20, Z14, Z9
+	VPADDD        Z15, Z21, Z21
+	VSUBPS        Z1, Z25, Z14
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z26, Z26, K1, Z9
-	VMOVUPS       Z9, 8640(CX)
+	VFMADD213PS.Z Z18, Z18, K2, Z9
+	VMOVUPS       Z4, Z15
+	VFNMADD132PS  Z3, Z22, Z14
+	VMOVUPS       Z9, 7488(CX)
+	VFMADD213PS   Z5, Z8, Z15
+	VPERMPS       Z6, Z25, Z20
+	PREFETCHT0    (DI)
+	VMULPS        Z8, Z8, Z18
+	VPSLLD        $0x14, Z25, Z25
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS   Z8, Z18, Z15
+	VPADDD        Z20, Z25, Z25
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z21, Z21, K3, Z15
+	VMOVUPS       Z4, Z8
+	VMOVUPS       Z15, 8064(CX)
+	VFMADD213PS   Z5, Z14, Z8
+	PREFETCHT0    (DI)
+	VMULPS        Z14, Z14, Z18
+	PREFETCHT0    (DI)(R8*1)
+	VFMADD213PS   Z14, Z18, Z8
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z25, Z25, K1, Z8
+	VMOVUPS       Z8, 8640(CX)
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
-	VADDPS        Z16, Z14, Z14
+	VADDPS        Z16, Z9, Z9
 	VADDPS        Z11, Z17, Z17
-	VADDPS        Z18, Z9, Z9
-	VADDPS        Z19, Z25, Z25
-	VADDPS        Z14, Z9, Z9
-	VADDPS        Z17, Z25, Z25
-	VADDPS        Z12, Z9, Z9
-	VADDPS        Z23, Z25, Z25
-	VADDPS        Z13, Z9, Z9
-	VADDPS        Z24, Z25, Z25
-	VADDPS.BCST   constants<>+736(SB), Z9, Z9
-	VMOVUPS       Z9, 1464(AX)(BX*4)
-	VMOVUPS       Z25, 3640(AX)(BX*4)
-	VADDPS        Z8, Z10, Z10
+	VADDPS        Z15, Z8, Z8
+	VADDPS        Z19, Z22, Z22
+	VADDPS        Z9, Z8, Z8
+	VADDPS        Z17, Z22, Z22
+	VADDPS        Z12, Z8, Z8
+	VADDPS        Z23, Z22, Z22
+	VADDPS        Z13, Z8, Z8
+	VADDPS        Z24, Z22, Z22
+	VADDPS.BCST   constants<>+736(SB), Z8, Z8
+	VMOVUPS       Z8, 1464(AX)(BX*4)
+	VMOVUPS       Z22, 3640(AX)(BX*4)
 	VMOVUPS       Z10, 2552(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
@@ -20637,65 +20621,64 @@ loop2:
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
 	VADDPS       8064(CX), Y3, Y6
-	VADDPS       8640(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
+	VADDPS       8640(CX), Y3, Y9
+	VMAXPS       Y6, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y3
+	VSUBPS       Y1, Y12, Y10
 	PREFETCHT0   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y3
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2912(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 8064(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+2912(SB), Y4, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y3, Y7
+	VBLENDVPS    Y11, 8064(CX), Y5, Y5
+	VMULPS       Y3, Y3, Y11
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       8096(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
+	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2944(SB), Y4, Y4
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y11, Y7
-	VMULPS       Y11, Y11, Y9
-	VFMADD213PS  Y11, Y9, Y7
-	VFMADD213PS  Y13, Y13, Y7
-	VBLENDVPS    Y4, 8640(CX), Y5, Y5
+	VPCMPEQD     constants<>+2944(SB), Y4, Y3
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y10, Y4
+	VMULPS       Y10, Y10, Y8
+	VFMADD213PS  Y10, Y8, Y4
+	VFMADD213PS  Y12, Y12, Y4
+	VBLENDVPS    Y3, 8640(CX), Y5, Y5
 	VMAXPS       8672(CX), Y2, Y2
-	VMOVUPS      Y8, 8064(CX)
-	VMOVUPS      Y7, 8640(CX)
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y6, Y10, Y10
+	VMOVUPS      Y7, 8064(CX)
+	VMOVUPS      Y4, 8640(CX)
+	VADDPS       Y7, Y4, Y4
+	VADDPS       Y6, Y9, Y9
 	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y7, Y7
+	VADDPS       64(DI), Y4, Y4
 	MOVQ         56(AX), DI
-	VADDPS       1088(DI), Y10, Y10
+	VADDPS       1088(DI), Y9, Y9
 	MOVQ         56(AX), DI
-	VADDPS       96(DI), Y7, Y7
+	VADDPS       96(DI), Y4, Y4
 	MOVQ         56(AX), DI
-	VADDPS       1120(DI), Y10, Y10
+	VADDPS       1120(DI), Y9, Y9
 	MOVQ         56(AX), DI
-	VADDPS       128(DI), Y7, Y7
+	VADDPS       128(DI), Y4, Y4
 	MOVQ         56(AX), DI
-	VADDPS       1152(DI), Y10, Y10
-	VADDPS       constants<>+736(SB), Y7, Y7
-	VMOVUPS      Y7, 1464(AX)(BX*4)
-	VMOVUPS      Y10, 3640(AX)(BX*4)
-	VADDPS       Y3, Y5, Y5
+	VADDPS       1152(DI), Y9, Y9
+	VADDPS       constants<>+736(SB), Y4, Y4
+	VMOVUPS      Y4, 1464(AX)(BX*4)
+	VMOVUPS      Y9, 3640(AX)(BX*4)
 	VMOVUPS      Y5, 2552(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
@@ -21146,61 +21129,60 @@ loop2:
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VADDPS        8640(CX), Z8, Z18
+	VADDPS        8640(CX), Z8, Z17
 	VMOVUPS       Z13, 7488(CX)
-	VPERMPS       Z6, Z19, Z17
+	VPERMPS       Z6, Z19, Z8
 	VPCMPEQD.BCST constants<>+2944(SB), Z9, K2
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       8640(CX), K2, Z10
 	PREFETCHT0    (DI)(R8*1)
-	VPADDD        Z17, Z19, Z19
+	VPADDD        Z8, Z19, Z19
 	VMAXPS        8704(CX), Z7, Z7
 	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z9
-	VMOVUPS       Z18, Z20
-	VFMADD213PS   Z5, Z12, Z9
-	VFMADD132PS   Z2, Z1, Z20
-	VMULPS        Z12, Z12, Z17
-	VCMPPS        $0x15, Z0, Z18, K2
-	VFMADD213PS   Z12, Z17, Z9
-	VSUBPS        Z1, Z20, Z12
-	VFMADD213PS.Z Z19, Z19, K1, Z9
-	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z9, 8064(CX)
-	VPERMPS       Z6, Z20, Z17
+	VMOVUPS       Z4, Z8
+	VMOVUPS       Z17, Z18
+	VFMADD213PS   Z5, Z12, Z8
+	VFMADD132PS   Z2, Z1, Z18
+	VMULPS        Z12, Z12, Z9
+	VCMPPS        $0x15, Z0, Z17, K2
+	VFMADD213PS   Z12, Z9, Z8
+	VSUBPS        Z1, Z18, Z9
+	VFMADD213PS.Z Z19, Z19, K1, Z8
+	VFNMADD132PS  Z3, Z17, Z9
+	VMOVUPS       Z8, 8064(CX)
+	VPERMPS       Z6, Z18, Z12
 	PREFETCHT0    (DI)
-	VPSLLD        $0x14, Z20, Z20
+	VPSLLD        $0x14, Z18, Z18
 	PREFETCHT0    (DI)(R8*1)
-	VPADDD        Z17, Z20, Z20
+	VPADDD        Z12, Z18, Z18
 	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z12, Z17
-	VMULPS        Z12, Z12, Z19
-	VFMADD213PS   Z12, Z19, Z17
-	VFMADD213PS.Z Z20, Z20, K2, Z17
-	VMOVUPS       Z17, 8640(CX)
+	VMOVUPS       Z4, Z12
+	VFMADD213PS   Z5, Z9, Z12
+	VMULPS        Z9, Z9, Z19
+	VFMADD213PS   Z9, Z19, Z12
+	VFMADD213PS.Z Z18, Z18, K2, Z12
+	VMOVUPS       Z12, 8640(CX)
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z9, Z17, Z17
-	VADDPS        Z16, Z18, Z18
-	VADDPS        Z13, Z17, Z17
-	VADDPS        Z15, Z18, Z18
+	VADDPS        Z8, Z12, Z12
+	VADDPS        Z16, Z17, Z17
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z15, Z17, Z17
 	MOVQ          56(AX), DI
-	VADDPS        192(DI), Z17, Z17
+	VADDPS        192(DI), Z12, Z12
 	MOVQ          56(AX), DI
-	VADDPS        2240(DI), Z18, Z18
+	VADDPS        2240(DI), Z17, Z17
 	MOVQ          56(AX), DI
-	VADDPS        256(DI), Z17, Z17
+	VADDPS        256(DI), Z12, Z12
 	MOVQ          56(AX), DI
-	VADDPS        2304(DI), Z18, Z18
-	VADDPS.BCST   constants<>+736(SB), Z17, Z17
-	VMOVUPS       Z17, 1464(AX)(BX*4)
-	VMOVUPS       Z18, 3640(AX)(BX*4)
-	VADDPS        Z8, Z10, Z10
+	VADDPS        2304(DI), Z17, Z17
+	VADDPS.BCST   constants<>+736(SB), Z12, Z12
+	VMOVUPS       Z12, 1464(AX)(BX*4)
+	VMOVUPS       Z17, 3640(AX)(BX*4)
 	VMOVUPS       Z10, 2552(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
@@ -21689,65 +21671,64 @@ loop2:
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
 	VADDPS       8064(CX), Y3, Y6
-	VADDPS       8640(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
+	VADDPS       8640(CX), Y3, Y9
+	VMAXPS       Y6, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y3
+	VSUBPS       Y1, Y12, Y10
 	PREFETCHT0   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y3
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2912(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 8064(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+2912(SB), Y4, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y3, Y7
+	VBLENDVPS    Y11, 8064(CX), Y5, Y5
+	VMULPS       Y3, Y3, Y11
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       8096(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
+	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2944(SB), Y4, Y4
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y11, Y7
-	VMULPS       Y11, Y11, Y9
-	VFMADD213PS  Y11, Y9, Y7
-	VFMADD213PS  Y13, Y13, Y7
-	VBLENDVPS    Y4, 8640(CX), Y5, Y5
+	VPCMPEQD     constants<>+2944(SB), Y4, Y3
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y10, Y4
+	VMULPS       Y10, Y10, Y8
+	VFMADD213PS  Y10, Y8, Y4
+	VFMADD213PS  Y12, Y12, Y4
+	VBLENDVPS    Y3, 8640(CX), Y5, Y5
 	VMAXPS       8672(CX), Y2, Y2
-	VMOVUPS      Y8, 8064(CX)
-	VMOVUPS      Y7, 8640(CX)
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y6, Y10, Y10
+	VMOVUPS      Y7, 8064(CX)
+	VMOVUPS      Y4, 8640(CX)
+	VADDPS       Y7, Y4, Y4
+	VADDPS       Y6, Y9, Y9
 	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y7, Y7
+	VADDPS       64(DI), Y4, Y4
 	MOVQ         56(AX), DI
-	VADDPS       1088(DI), Y10, Y10
+	VADDPS       1088(DI), Y9, Y9
 	MOVQ         56(AX), DI
-	VADDPS       96(DI), Y7, Y7
+	VADDPS       96(DI), Y4, Y4
 	MOVQ         56(AX), DI
-	VADDPS       1120(DI), Y10, Y10
+	VADDPS       1120(DI), Y9, Y9
 	MOVQ         56(AX), DI
-	VADDPS       128(DI), Y7, Y7
+	VADDPS       128(DI), Y4, Y4
 	MOVQ         56(AX), DI
-	VADDPS       1152(DI), Y10, Y10
-	VADDPS       constants<>+736(SB), Y7, Y7
-	VMOVUPS      Y7, 1464(AX)(BX*4)
-	VMOVUPS      Y10, 3640(AX)(BX*4)
-	VADDPS       Y3, Y5, Y5
+	VADDPS       1152(DI), Y9, Y9
+	VADDPS       constants<>+736(SB), Y4, Y4
+	VMOVUPS      Y4, 1464(AX)(BX*4)
+	VMOVUPS      Y9, 3640(AX)(BX*4)
 	VMOVUPS      Y5, 2552(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
@@ -22221,61 +22202,60 @@ loop2:
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VADDPS        8640(CX), Z8, Z18
+	VADDPS        8640(CX), Z8, Z17
 	VMOVUPS       Z13, 7488(CX)
-	VPERMPS       Z6, Z19, Z17
+	VPERMPS       Z6, Z19, Z8
 	VPCMPEQD.BCST constants<>+2944(SB), Z9, K2
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       8640(CX), K2, Z10
 	PREFETCHT0    (DI)(R8*1)
-	VPADDD        Z17, Z19, Z19
+	VPADDD        Z8, Z19, Z19
 	VMAXPS        8704(CX), Z7, Z7
 	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z9
-	VMOVUPS       Z18, Z20
-	VFMADD213PS   Z5, Z12, Z9
-	VFMADD132PS   Z2, Z1, Z20
-	VMULPS        Z12, Z12, Z17
-	VCMPPS        $0x15, Z0, Z18, K2
-	VFMADD213PS   Z12, Z17, Z9
-	VSUBPS        Z1, Z20, Z12
-	VFMADD213PS.Z Z19, Z19, K1, Z9
-	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z9, 8064(CX)
-	VPERMPS       Z6, Z20, Z17
+	VMOVUPS       Z4, Z8
+	VMOVUPS       Z17, Z18
+	VFMADD213PS   Z5, Z12, Z8
+	VFMADD132PS   Z2, Z1, Z18
+	VMULPS        Z12, Z12, Z9
+	VCMPPS        $0x15, Z0, Z17, K2
+	VFMADD213PS   Z12, Z9, Z8
+	VSUBPS        Z1, Z18, Z9
+	VFMADD213PS.Z Z19, Z19, K1, Z8
+	VFNMADD132PS  Z3, Z17, Z9
+	VMOVUPS       Z8, 8064(CX)
+	VPERMPS       Z6, Z18, Z12
 	PREFETCHT0    (DI)
-	VPSLLD        $0x14, Z20, Z20
+	VPSLLD        $0x14, Z18, Z18
 	PREFETCHT0    (DI)(R8*1)
-	VPADDD        Z17, Z20, Z20
+	VPADDD        Z12, Z18, Z18
 	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z12, Z17
-	VMULPS        Z12, Z12, Z19
-	VFMADD213PS   Z12, Z19, Z17
-	VFMADD213PS.Z Z20, Z20, K2, Z17
-	VMOVUPS       Z17, 8640(CX)
+	VMOVUPS       Z4, Z12
+	VFMADD213PS   Z5, Z9, Z12
+	VMULPS        Z9, Z9, Z19
+	VFMADD213PS   Z9, Z19, Z12
+	VFMADD213PS.Z Z18, Z18, K2, Z12
+	VMOVUPS       Z12, 8640(CX)
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z9, Z17, Z17
-	VADDPS        Z16, Z18, Z18
-	VADDPS        Z13, Z17, Z17
-	VADDPS        Z15, Z18, Z18
+	VADDPS        Z8, Z12, Z12
+	VADDPS        Z16, Z17, Z17
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z15, Z17, Z17
 	MOVQ          56(AX), DI
-	VADDPS        192(DI), Z17, Z17
+	VADDPS        192(DI), Z12, Z12
 	MOVQ          56(AX), DI
-	VADDPS        2240(DI), Z18, Z18
+	VADDPS        2240(DI), Z17, Z17
 	MOVQ          56(AX), DI
-	VADDPS        256(DI), Z17, Z17
+	VADDPS        256(DI), Z12, Z12
 	MOVQ          56(AX), DI
-	VADDPS        2304(DI), Z18, Z18
-	VADDPS.BCST   constants<>+736(SB), Z17, Z17
-	VMOVUPS       Z17, 1464(AX)(BX*4)
-	VMOVUPS       Z18, 3640(AX)(BX*4)
-	VADDPS        Z8, Z10, Z10
+	VADDPS        2304(DI), Z17, Z17
+	VADDPS.BCST   constants<>+736(SB), Z12, Z12
+	VMOVUPS       Z12, 1464(AX)(BX*4)
+	VMOVUPS       Z17, 3640(AX)(BX*4)
 	VMOVUPS       Z10, 2552(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
@@ -22787,65 +22767,64 @@ loop2:
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
 	VADDPS       8064(CX), Y3, Y6
-	VADDPS       8640(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
+	VADDPS       8640(CX), Y3, Y9
+	VMAXPS       Y6, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y3
+	VSUBPS       Y1, Y12, Y10
 	PREFETCHT0   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y3
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2912(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 8064(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+2912(SB), Y4, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y3, Y7
+	VBLENDVPS    Y11, 8064(CX), Y5, Y5
+	VMULPS       Y3, Y3, Y11
 	PREFETCHT0   (DI)
 	PREFETCHT0   (DI)(R8*1)
 	VMAXPS       8096(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
+	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2944(SB), Y4, Y4
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y11, Y7
-	VMULPS       Y11, Y11, Y9
-	VFMADD213PS  Y11, Y9, Y7
-	VFMADD213PS  Y13, Y13, Y7
-	VBLENDVPS    Y4, 8640(CX), Y5, Y5
+	VPCMPEQD     constants<>+2944(SB), Y4, Y3
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y4
+	VFMADD213PS  constants<>+448(SB), Y10, Y4
+	VMULPS       Y10, Y10, Y8
+	VFMADD213PS  Y10, Y8, Y4
+	VFMADD213PS  Y12, Y12, Y4
+	VBLENDVPS    Y3, 8640(CX), Y5, Y5
 	VMAXPS       8672(CX), Y2, Y2
-	VMOVUPS      Y8, 8064(CX)
-	VMOVUPS      Y7, 8640(CX)
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y6, Y10, Y10
+	VMOVUPS      Y7, 8064(CX)
+	VMOVUPS      Y4, 8640(CX)
+	VADDPS       Y7, Y4, Y4
+	VADDPS       Y6, Y9, Y9
 	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y7, Y7
+	VADDPS       64(DI), Y4, Y4
 	MOVQ         56(AX), DI
-	VADDPS       1088(DI), Y10, Y10
+	VADDPS       1088(DI), Y9, Y9
 	MOVQ         56(AX), DI
-	VADDPS       96(DI), Y7, Y7
+	VADDPS       96(DI), Y4, Y4
 	MOVQ         56(AX), DI
-	VADDPS       1120(DI), Y10, Y10
+	VADDPS       1120(DI), Y9, Y9
 	MOVQ         56(AX), DI
-	VADDPS       128(DI), Y7, Y7
+	VADDPS       128(DI), Y4, Y4
 	MOVQ         56(AX), DI
-	VADDPS       1152(DI), Y10, Y10
-	VADDPS       constants<>+736(SB), Y7, Y7
-	VMOVUPS      Y7, 1464(AX)(BX*4)
-	VMOVUPS      Y10, 3640(AX)(BX*4)
-	VADDPS       Y3, Y5, Y5
+	VADDPS       1152(DI), Y9, Y9
+	VADDPS       constants<>+736(SB), Y4, Y4
+	VMOVUPS      Y4, 1464(AX)(BX*4)
+	VMOVUPS      Y9, 3640(AX)(BX*4)
 	VMOVUPS      Y5, 2552(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
@@ -23342,61 +23321,60 @@ loop2:
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VADDPS        8640(CX), Z8, Z18
+	VADDPS        8640(CX), Z8, Z17
 	VMOVUPS       Z13, 7488(CX)
-	VPERMPS       Z6, Z19, Z17
+	VPERMPS       Z6, Z19, Z8
 	VPCMPEQD.BCST constants<>+2944(SB), Z9, K2
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       8640(CX), K2, Z10
 	PREFETCHT0    (DI)(R8*1)
-	VPADDD        Z17, Z19, Z19
+	VPADDD        Z8, Z19, Z19
 	VMAXPS        8704(CX), Z7, Z7
 	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z9
-	VMOVUPS       Z18, Z20
-	VFMADD213PS   Z5, Z12, Z9
-	VFMADD132PS   Z2, Z1, Z20
-	VMULPS        Z12, Z12, Z17
-	VCMPPS        $0x15, Z0, Z18, K2
-	VFMADD213PS   Z12, Z17, Z9
-	VSUBPS        Z1, Z20, Z12
-	VFMADD213PS.Z Z19, Z19, K1, Z9
-	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z9, 8064(CX)
-	VPERMPS       Z6, Z20, Z17
+	VMOVUPS       Z4, Z8
+	VMOVUPS       Z17, Z18
+	VFMADD213PS   Z5, Z12, Z8
+	VFMADD132PS   Z2, Z1, Z18
+	VMULPS        Z12, Z12, Z9
+	VCMPPS        $0x15, Z0, Z17, K2
+	VFMADD213PS   Z12, Z9, Z8
+	VSUBPS        Z1, Z18, Z9
+	VFMADD213PS.Z Z19, Z19, K1, Z8
+	VFNMADD132PS  Z3, Z17, Z9
+	VMOVUPS       Z8, 8064(CX)
+	VPERMPS       Z6, Z18, Z12
 	PREFETCHT0    (DI)
-	VPSLLD        $0x14, Z20, Z20
+	VPSLLD        $0x14, Z18, Z18
 	PREFETCHT0    (DI)(R8*1)
-	VPADDD        Z17, Z20, Z20
+	VPADDD        Z12, Z18, Z18
 	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z17
-	VFMADD213PS   Z5, Z12, Z17
-	VMULPS        Z12, Z12, Z19
-	VFMADD213PS   Z12, Z19, Z17
-	VFMADD213PS.Z Z20, Z20, K2, Z17
-	VMOVUPS       Z17, 8640(CX)
+	VMOVUPS       Z4, Z12
+	VFMADD213PS   Z5, Z9, Z12
+	VMULPS        Z9, Z9, Z19
+	VFMADD213PS   Z9, Z19, Z12
+	VFMADD213PS.Z Z18, Z18, K2, Z12
+	VMOVUPS       Z12, 8640(CX)
 	PREFETCHT0    (DI)
 	PREFETCHT0    (DI)(R8*1)
 	ADDQ          184(AX), DI
 	VADDPS        Z14, Z13, Z13
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z9, Z17, Z17
-	VADDPS        Z16, Z18, Z18
-	VADDPS        Z13, Z17, Z17
-	VADDPS        Z15, Z18, Z18
+	VADDPS        Z8, Z12, Z12
+	VADDPS        Z16, Z17, Z17
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z15, Z17, Z17
 	MOVQ          56(AX), DI
-	VADDPS        192(DI), Z17, Z17
+	VADDPS        192(DI), Z12, Z12
 	MOVQ          56(AX), DI
-	VADDPS        2240(DI), Z18, Z18
+	VADDPS        2240(DI), Z17, Z17
 	MOVQ          56(AX), DI
-	VADDPS        256(DI), Z17, Z17
+	VADDPS        256(DI), Z12, Z12
 	MOVQ          56(AX), DI
-	VADDPS        2304(DI), Z18, Z18
-	VADDPS.BCST   constants<>+736(SB), Z17, Z17
-	VMOVUPS       Z17, 1464(AX)(BX*4)
-	VMOVUPS       Z18, 3640(AX)(BX*4)
-	VADDPS        Z8, Z10, Z10
+	VADDPS        2304(DI), Z17, Z17
+	VADDPS.BCST   constants<>+736(SB), Z12, Z12
+	VMOVUPS       Z12, 1464(AX)(BX*4)
+	VMOVUPS       Z17, 3640(AX)(BX*4)
 	VMOVUPS       Z10, 2552(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
@@ -23411,7 +23389,7 @@ loop2:
 TEXT ·sumUniformFloat32AVX512K100(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat32AVX512K100 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
+	// sumUniformFloat32AVX512K100 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
 	MOVL         $0x0000000f, CX
 	KMOVW        CX, K1
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -23440,7 +23418,6 @@ row1:
 	IMULQ         216(AX), BX
 	SHLQ          $0x06, BX
 	VMOVSS        (CX)(R8*4), X7
-	VADDSS        376(AX)(DI*4), X7, X7
 	VMOVSS        X7, 2552(AX)(DI*4)
 	VBROADCASTSS  376(AX)(DI*4), Z7
 	VMOVSD        112(AX), X8
@@ -23612,7 +23589,7 @@ done3:
 TEXT ·sumExpUniformFloat32AVX512K100(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumExpUniformFloat32AVX512K100 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
+	// sumExpUniformFloat32AVX512K100 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
 	MOVL         $0x0000000f, CX
 	KMOVW        CX, K1
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -23642,7 +23619,6 @@ row1:
 	IMULQ         216(AX), BX
 	SHLQ          $0x06, BX
 	VMOVSS        (CX)(R9*4), X7
-	VADDSS        376(AX)(R8*4), X7, X7
 	VMOVSS        X7, 2552(AX)(R8*4)
 	VBROADCASTSS  376(AX)(R8*4), Z7
 	VMOVSD        112(AX), X8
@@ -23828,7 +23804,7 @@ done3:
 TEXT ·sumUniformFloat32AVX512K128(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// sumUniformFloat32AVX512K128 finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
+	// sumUniformFloat32AVX512K128 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -23855,7 +23831,6 @@ row1:
 	IMULQ         216(AX), BX
 	SHLQ          $0x06, BX
 	VMOVSS        (CX)(R8*4), X7
-	VADDSS        376(AX)(DI*4), X7, X7
 	VMOVSS        X7, 2552(AX)(DI*4)
 	VBROADCASTSS  376(AX)(DI*4), Z7
 	VMOVSD        112(AX), X8

@@ -371,7 +371,7 @@ func coefficients[T Element, F real](a *group[F], f form, p *args, t unsafe.Poin
 	}
 }
 
-// sumRows finds x_y − m of each row, y being the label, adds up its exponentials e = exp(x−m), differences d = x−m and
+// sumRows finds x_y of each row, y being the label, adds up its exponentials e = exp(x−m), differences d = x−m and
 // coefficients a, each block into lanes of its own, and stores the exponentials if there is a place for them. Beside each of the
 // first args.ahead rows it finds the maximum of the next row but one.
 func sumRows[T Element, F real](p *args, f form) {
@@ -384,7 +384,7 @@ func sumRows[T Element, F real](p *args, f form) {
 			continue
 		}
 		m, row, t := -of[F](&p.minus)[p.first+i], unsafe.Add(p.x, i*p.xStride), unsafe.Pointer(nil)
-		of[F](&p.y)[p.first+i] = F(widen[T](row, y*p.step)) - m
+		of[F](&p.target)[p.first+i] = F(widen[T](row, y*p.step))
 		if i < p.ahead {
 			maxRow[T, F](p, i+coef.RowsAhead)
 		}
@@ -476,13 +476,14 @@ func tree[F real](t []F, n int) F {
 // finishRows makes losses of the sums of rows, 8 at a time, and with a gradient its factors:
 //
 //	L − m = log1p(rest)
-//	loss  = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d
+//	loss  = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m
 //	∂/∂x_k = f·e_k − g·epsG·a_k, but at the target gy
 func finishRows[F real](a *args, grad bool) {
 	for i := range finished(a) {
-		rest, y := float64(of[F](&a.rest)[i]), float64(of[F](&a.y)[i])
+		rest, minus := float64(of[F](&a.rest)[i]), float64(of[F](&a.minus)[i])
+		y := float64(of[F](&a.target)[i]) + minus
 		log := log1p(rest)
-		lse := log - float64(of[F](&a.minus)[i])
+		lse := log - minus
 		b, main := 0.0, a.main[i]
 		if main != 0 { // 0·(−Inf) counts as 0
 			b = float64(main * y)
@@ -526,7 +527,7 @@ func finished(a *args) int {
 func finishSingleRows(a *args, grad bool) {
 	rest, f, gy := of[float32](&a.rest), of[float32](&a.f), of[float32](&a.gy)
 	for i := range finished(a) {
-		log, y := logSingle(rest[i]), float64(of[float32](&a.y)[i])
+		log, y := logSingle(rest[i]), float64(of[float32](&a.target)[i])+float64(of[float32](&a.minus)[i])
 		nll := log - y
 		if a.keep == 0 { // 0·(−Inf) counts as 0
 			y = 0
@@ -556,7 +557,10 @@ func logSingle(f float32) float64 {
 func expTargets[F real](a *args) {
 	var e, y group[F]
 	for s := a.first; s < a.first+a.rows; s += groupSize {
-		n := copy(y[:], of[F](&a.y)[s:a.first+a.rows])
+		n := copy(y[:], of[F](&a.target)[s:a.first+a.rows])
+		for i := range n {
+			y[i] += of[F](&a.minus)[s+i]
+		}
 		expGroup(&e, &y, n, 0)
 		copy(of[F](&a.ey)[s:], e[:n])
 	}

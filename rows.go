@@ -160,9 +160,6 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	}
 	w.fill(common{min(maxSlots, j.rows+coef.RowLanes) + slotPad, 1 - c.smoothing, eu, uy, g, gz, epsG},
 		v.coef != nil || c.mask || len(j.perRow.Upstream) > 1)
-	if !j.index {
-		clear(w.y[:])
-	}
 	w.cleared = w.cleared || !j.index || c.weights != nil
 	rows := chunkRows(classes)
 	w.lowest = math.Inf(-1)
@@ -327,8 +324,8 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 		w.clear(s)
 	}
 	if !j.index {
-		for s, a := range of[F](&w.sumA)[first : first+rows] {
-			w.main[first+s] = float64(a)
+		for s := first; s < first+rows; s++ { // whose y is 0
+			w.main[s], of[F](&w.target)[s] = float64(of[F](&w.sumA)[s]), -of[F](&w.minus)[s]
 		}
 	} else if grad {
 		w.run(opExpTargets, 0)
@@ -415,7 +412,7 @@ func (w *worker[T, F]) zeros(j *job[T], i int, labels []int32) {
 
 // clear lets a slot add 0 to every sum.
 func (w *worker[T, F]) clear(s int) {
-	for _, p := range [...]*slotsF{&w.minus, &w.rest, &w.y, &w.d} {
+	for _, p := range [...]*slotsF{&w.minus, &w.rest, &w.target, &w.d} {
 		of[F](p)[s] = 0
 	}
 	w.main[s], w.cleared = 0, true

@@ -48,7 +48,6 @@ func (w *worker[T, F]) sumShort(j *job[T], labels []int32) {
 	}
 	if !j.index {
 		w.fold(of[F](&w.sumA)[lo:hi], w.lanesA, w.rowBlocks, 0)
-		clear(w.y[:])
 	}
 }
 
@@ -129,17 +128,14 @@ func (w *worker[T, F]) sumLong(j *job[T], y int32) {
 	for i, scale := range w.scales {
 		sumE.add(float64(float64(e[i]) * scale))
 	}
-	rest, sum, target := sumE.plus(-1), sumD.plus(0), x-top
+	rest, sum := sumE.plus(-1), sumD.plus(0)
 	if sumE.hi == 0 {
 		rest = math.NaN()
 	}
 	if j.index && j.c.smoothing == 0 {
 		sum = 0
 	}
-	if !j.index {
-		target = 0
-	}
-	of[F](&w.minus)[s], of[F](&w.rest)[s], of[F](&w.y)[s] = -F(top), F(rest), F(target)
+	of[F](&w.minus)[s], of[F](&w.rest)[s], of[F](&w.target)[s] = -F(top), F(rest), F(x)
 	of[F](&w.d)[s], of[F](&w.sumA)[s] = F(sum), F(sumA.plus(0))
 }
 

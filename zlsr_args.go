@@ -85,7 +85,7 @@ type args struct {
 	_         [5]float64     // what follows starts a cache line, 8 bytes being before the struct where the allocator puts it
 	minus     slotsF         // −m, m being the row's maximum
 	rest      slotsF         // Σe − 1
-	y         slotsF         // x_y − m
+	target    slotsF         // x_y
 	d         slotsF         // Σd or Σa·d
 	sumA      slotsF         // Σa
 	ey        slotsF         // e_y
@@ -107,8 +107,8 @@ type args struct {
 	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABI815c9f63_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABIe28e916e_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABI815c9f63_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABIe28e916e_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

@@ -92,7 +92,7 @@ var Args = []Field{
 	{"_", number, 5, "what follows starts a cache line, 8 bytes being before the struct where the allocator puts it"},
 	{"minus", float, Slots + Pad, "−m, m being the row's maximum"},
 	{"rest", float, Slots + Pad, "Σe − 1"},
-	{"y", float, Slots + Pad, "x_y − m"},
+	{"target", float, Slots + Pad, "x_y"},
 	{"d", float, Slots + Pad, "Σd or Σa·d"},
 	{"sumA", float, Slots + Pad, "Σa"},
 	{"ey", float, Slots + Pad, "e_y"},

@@ -214,7 +214,7 @@ func (b *builder) treesDouble(lane func(r, part int) vec) vec {
 // finish makes losses of the sums of rows.
 func (b *builder) finish() {
 	grad := b.Op == FinishGrad
-	b.doc("makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu and b = main·y + epsD·d.")
+	b.doc("makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m.")
 	// It computes in float64; what is F is widened.
 	single := b.Element == Float32
 	b.Element = Float64
@@ -265,8 +265,9 @@ func (b *builder) finish() {
 			b.add(s, v, sum)
 			b.VMOVUPD(s, sum)
 		}
-		lse, y, main := b.vector(), in("y"), in("main")
-		b.sub(lse, log, in("minus"))
+		lse, y, minus, main := b.vector(), in("target"), in("minus"), in("main")
+		b.add(y, y, minus)
+		b.sub(lse, log, minus)
 		out("lse", lse)
 
 		nll := b.vector()

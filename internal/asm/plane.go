@@ -387,13 +387,16 @@ func (st *planeState) putTarget(slot reg.Register) {
 	if st.Form == Dense {
 		return
 	}
-	st.add(st.targetX, st.targetX, st.minus)
-	st.put(st.targetX, "y", slot)
+	st.put(st.targetX, "target", slot)
 }
 
 // expTargets finds the exponentials of the targets' logits.
 func (b *builder) expTargets() {
 	b.doc("finds e_y = exp(x_y − m) of each row.")
 	exp := b.expConstants()
-	b.positions(b.width(), nil, nil, func(slot reg.GPVirtual) { b.put(b.exp(&exp, b.get("y", slot)), "ey", slot) })
+	b.positions(b.width(), nil, nil, func(slot reg.GPVirtual) {
+		y := b.get("target", slot)
+		b.add(y, y, b.slot("minus", slot))
+		b.put(b.exp(&exp, y), "ey", slot)
+	})
 }

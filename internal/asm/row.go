@@ -229,7 +229,7 @@ func (b *builder) lastTail() *tail {
 
 // docSum comments a kernel for sums.
 func (b *builder) docSum(more string) {
-	b.doc("finds x_y − m of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own,", map[Form]string{
+	b.doc("finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own,", map[Form]string{
 		Uniform: "d = x−m.",
 		Dense:   "a = t·w + u and a·d, where d = x−m.",
 	}[b.Form], "Beside the first rows it finds the maxima of later ones."+more)
@@ -254,8 +254,7 @@ func (b *builder) sumRows(body func(r *rowSums)) {
 		b.IMULQ(b.arg("rowBlocks"), r.lane)
 		b.SHLQ(operand.Imm(6), r.lane)
 		y := b.scalarT(at(r.x, label, b.Element.size(), 0))
-		b.ps(b.VADDSS, b.VADDSD, b.slot("minus", slot), y, y)
-		b.ps(b.VMOVSS, b.VMOVSD, y, b.slot("y", slot))
+		b.ps(b.VMOVSS, b.VMOVSD, y, b.slot("target", slot))
 
 		r.minus, r.max = b.broadcast(b.slot("minus", slot)), b.loadScalar(b.arg("lowest"))
 		body(r)

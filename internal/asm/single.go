@@ -9,7 +9,7 @@ import (
 // finishSingle is finish for uniform smoothing without weights, z-loss or masks. What is less than 1 or counts ε is computed in float32,
 // twice as many rows at a time, and added up in float64. As in pair, short loops follow one another.
 func (b *builder) finishSingle() {
-	b.doc("makes losses of the sums of rows: L − m = log(1+rest), loss = L−m − keep·y − epsD·d.")
+	b.doc("makes losses of the sums of rows: L − m = log(1+rest), loss = L−m − keep·y − epsD·d, where y = x_y − m.")
 	i, end := b.GP64(), b.load("first")
 	b.ADDQ(b.arg("rows"), end)
 	each := func(rows int, body func()) {
@@ -56,7 +56,8 @@ func (b *builder) finishSingle() {
 				b.VCVTPS2PD(slots(name, number), v)
 				return v
 			}
-			log, exponent, y, nll := wide("log"), b.vector(), wide("y"), b.vector()
+			log, exponent, y, nll := wide("log"), b.vector(), wide("target"), b.vector()
+			b.VADDPD(wide("minus"), y, y)
 			b.VCVTDQ2PD(slots("exponent", number), exponent)
 			b.VFMADD231PD(b.data.float64(coef.Ln2Hi), exponent, log)
 			b.VMOVUPD(log, results("lse", number))
