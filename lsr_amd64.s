@@ -9269,43 +9269,87 @@ loop1:
 	VADDPS       constants<>+1920(SB), Y4, Y5
 	VBROADCASTSS constants<>+1920(SB), Y3
 	VPSUBD       constants<>+1920(SB), Y5, Y5
+	VMOVUPS      1528(AX)(CX*4), Y6
 	VPSUBD       Y2, Y3, Y2
 	VPAND        constants<>+576(SB), Y5, Y3
+	VADDPS       constants<>+1920(SB), Y6, Y8
 	VPSRLD       $0x17, Y1, Y1
-	VBROADCASTSS constants<>+1920(SB), Y6
+	VBROADCASTSS constants<>+1920(SB), Y7
+	VPSUBD       constants<>+1920(SB), Y8, Y8
+	VMOVUPS      1560(AX)(CX*4), Y9
 	VMOVUPS      Y1, 12344(AX)(CX*4)
-	VPSUBD       Y3, Y6, Y3
+	VPSUBD       Y3, Y7, Y3
+	VPAND        constants<>+576(SB), Y8, Y7
+	VADDPS       constants<>+1920(SB), Y9, Y11
 	VSUBPS       constants<>+1920(SB), Y2, Y1
 	VPSRLD       $0x17, Y5, Y5
+	VBROADCASTSS constants<>+1920(SB), Y10
+	VPSUBD       constants<>+1920(SB), Y11, Y11
 	VFMADD231PS  Y2, Y0, Y1
 	VMOVUPS      Y5, 12376(AX)(CX*4)
+	VPSUBD       Y7, Y10, Y7
+	VPAND        constants<>+576(SB), Y11, Y5
 	VBROADCASTSS constants<>+1952(SB), Y0
 	VSUBPS       constants<>+1920(SB), Y3, Y2
+	VPSRLD       $0x17, Y8, Y8
+	VBROADCASTSS constants<>+1920(SB), Y10
 	VFMADD213PS  constants<>+1984(SB), Y1, Y0
 	VFMADD231PS  Y3, Y4, Y2
+	VMOVUPS      Y8, 12408(AX)(CX*4)
+	VPSUBD       Y5, Y10, Y5
 	VFMADD213PS  constants<>+2016(SB), Y1, Y0
-	VBROADCASTSS constants<>+1952(SB), Y4
+	VBROADCASTSS constants<>+1952(SB), Y3
+	VSUBPS       constants<>+1920(SB), Y7, Y4
+	VPSRLD       $0x17, Y11, Y11
 	VFMADD213PS  constants<>+2048(SB), Y1, Y0
-	VFMADD213PS  constants<>+1984(SB), Y2, Y4
+	VFMADD213PS  constants<>+1984(SB), Y2, Y3
+	VFMADD231PS  Y7, Y6, Y4
+	VMOVUPS      Y11, 12440(AX)(CX*4)
 	VFMADD213PS  constants<>+2080(SB), Y1, Y0
-	VFMADD213PS  constants<>+2016(SB), Y2, Y4
+	VFMADD213PS  constants<>+2016(SB), Y2, Y3
+	VBROADCASTSS constants<>+1952(SB), Y6
+	VSUBPS       constants<>+1920(SB), Y5, Y7
 	VFMADD213PS  constants<>+2112(SB), Y1, Y0
-	VFMADD213PS  constants<>+2048(SB), Y2, Y4
+	VFMADD213PS  constants<>+2048(SB), Y2, Y3
+	VFMADD213PS  constants<>+1984(SB), Y4, Y6
+	VFMADD231PS  Y5, Y9, Y7
 	VFMADD213PS  constants<>+2144(SB), Y1, Y0
-	VFMADD213PS  constants<>+2080(SB), Y2, Y4
+	VFMADD213PS  constants<>+2080(SB), Y2, Y3
+	VFMADD213PS  constants<>+2016(SB), Y4, Y6
+	VBROADCASTSS constants<>+1952(SB), Y8
 	VFMADD213PS  constants<>+2176(SB), Y1, Y0
-	VFMADD213PS  constants<>+2112(SB), Y2, Y4
+	VFMADD213PS  constants<>+2112(SB), Y2, Y3
+	VFMADD213PS  constants<>+2048(SB), Y4, Y6
+	VFMADD213PS  constants<>+1984(SB), Y7, Y8
 	VFMADD213PS  constants<>+2208(SB), Y1, Y0
-	VFMADD213PS  constants<>+2144(SB), Y2, Y4
-	VMULPS       Y1, Y1, Y3
-	VFMADD213PS  constants<>+2176(SB), Y2, Y4
-	VFMADD213PS  Y1, Y3, Y0
-	VFMADD213PS  constants<>+2208(SB), Y2, Y4
+	VFMADD213PS  constants<>+2144(SB), Y2, Y3
+	VFMADD213PS  constants<>+2080(SB), Y4, Y6
+	VFMADD213PS  constants<>+2016(SB), Y7, Y8
+	VMULPS       Y1, Y1, Y5
+	VFMADD213PS  constants<>+2176(SB), Y2, Y3
+	VFMADD213PS  constants<>+2112(SB), Y4, Y6
+	VFMADD213PS  constants<>+2048(SB), Y7, Y8
+	VFMADD213PS  Y1, Y5, Y0
+	VFMADD213PS  constants<>+2208(SB), Y2, Y3
+	VFMADD213PS  constants<>+2144(SB), Y4, Y6
+	VFMADD213PS  constants<>+2080(SB), Y7, Y8
 	VMOVUPS      Y0, 11256(AX)(CX*4)
 	VMULPS       Y2, Y2, Y0
-	VFMADD213PS  Y2, Y0, Y4
-	VMOVUPS      Y4, 11288(AX)(CX*4)
-	ADDQ         $+16, CX
+	VFMADD213PS  constants<>+2176(SB), Y4, Y6
+	VFMADD213PS  constants<>+2112(SB), Y7, Y8
+	VFMADD213PS  Y2, Y0, Y3
+	VFMADD213PS  constants<>+2208(SB), Y4, Y6
+	VFMADD213PS  constants<>+2144(SB), Y7, Y8
+	VMOVUPS      Y3, 11288(AX)(CX*4)
+	VMULPS       Y4, Y4, Y0
+	VFMADD213PS  constants<>+2176(SB), Y7, Y8
+	VFMADD213PS  Y4, Y0, Y6
+	VFMADD213PS  constants<>+2208(SB), Y7, Y8
+	VMOVUPS      Y6, 11320(AX)(CX*4)
+	VMULPS       Y7, Y7, Y0
+	VFMADD213PS  Y7, Y0, Y8
+	VMOVUPS      Y8, 11352(AX)(CX*4)
+	ADDQ         $+32, CX
 	CMPQ         CX, DX
 	JLT          loop1
 	VBROADCASTSD 280(AX), Y0
@@ -9378,43 +9422,87 @@ loop1:
 	VADDPS       constants<>+1920(SB), Y4, Y5
 	VBROADCASTSS constants<>+1920(SB), Y3
 	VPSUBD       constants<>+1920(SB), Y5, Y5
+	VMOVUPS      1528(AX)(CX*4), Y6
 	VPSUBD       Y2, Y3, Y2
 	VPAND        constants<>+576(SB), Y5, Y3
+	VADDPS       constants<>+1920(SB), Y6, Y8
 	VPSRLD       $0x17, Y1, Y1
-	VBROADCASTSS constants<>+1920(SB), Y6
+	VBROADCASTSS constants<>+1920(SB), Y7
+	VPSUBD       constants<>+1920(SB), Y8, Y8
+	VMOVUPS      1560(AX)(CX*4), Y9
 	VMOVUPS      Y1, 12344(AX)(CX*4)
-	VPSUBD       Y3, Y6, Y3
+	VPSUBD       Y3, Y7, Y3
+	VPAND        constants<>+576(SB), Y8, Y7
+	VADDPS       constants<>+1920(SB), Y9, Y11
 	VSUBPS       constants<>+1920(SB), Y2, Y1
 	VPSRLD       $0x17, Y5, Y5
+	VBROADCASTSS constants<>+1920(SB), Y10
+	VPSUBD       constants<>+1920(SB), Y11, Y11
 	VFMADD231PS  Y2, Y0, Y1
 	VMOVUPS      Y5, 12376(AX)(CX*4)
+	VPSUBD       Y7, Y10, Y7
+	VPAND        constants<>+576(SB), Y11, Y5
 	VBROADCASTSS constants<>+1952(SB), Y0
 	VSUBPS       constants<>+1920(SB), Y3, Y2
+	VPSRLD       $0x17, Y8, Y8
+	VBROADCASTSS constants<>+1920(SB), Y10
 	VFMADD213PS  constants<>+1984(SB), Y1, Y0
 	VFMADD231PS  Y3, Y4, Y2
+	VMOVUPS      Y8, 12408(AX)(CX*4)
+	VPSUBD       Y5, Y10, Y5
 	VFMADD213PS  constants<>+2016(SB), Y1, Y0
-	VBROADCASTSS constants<>+1952(SB), Y4
+	VBROADCASTSS constants<>+1952(SB), Y3
+	VSUBPS       constants<>+1920(SB), Y7, Y4
+	VPSRLD       $0x17, Y11, Y11
 	VFMADD213PS  constants<>+2048(SB), Y1, Y0
-	VFMADD213PS  constants<>+1984(SB), Y2, Y4
+	VFMADD213PS  constants<>+1984(SB), Y2, Y3
+	VFMADD231PS  Y7, Y6, Y4
+	VMOVUPS      Y11, 12440(AX)(CX*4)
 	VFMADD213PS  constants<>+2080(SB), Y1, Y0
-	VFMADD213PS  constants<>+2016(SB), Y2, Y4
+	VFMADD213PS  constants<>+2016(SB), Y2, Y3
+	VBROADCASTSS constants<>+1952(SB), Y6
+	VSUBPS       constants<>+1920(SB), Y5, Y7
 	VFMADD213PS  constants<>+2112(SB), Y1, Y0
-	VFMADD213PS  constants<>+2048(SB), Y2, Y4
+	VFMADD213PS  constants<>+2048(SB), Y2, Y3
+	VFMADD213PS  constants<>+1984(SB), Y4, Y6
+	VFMADD231PS  Y5, Y9, Y7
 	VFMADD213PS  constants<>+2144(SB), Y1, Y0
-	VFMADD213PS  constants<>+2080(SB), Y2, Y4
+	VFMADD213PS  constants<>+2080(SB), Y2, Y3
+	VFMADD213PS  constants<>+2016(SB), Y4, Y6
+	VBROADCASTSS constants<>+1952(SB), Y8
 	VFMADD213PS  constants<>+2176(SB), Y1, Y0
-	VFMADD213PS  constants<>+2112(SB), Y2, Y4
+	VFMADD213PS  constants<>+2112(SB), Y2, Y3
+	VFMADD213PS  constants<>+2048(SB), Y4, Y6
+	VFMADD213PS  constants<>+1984(SB), Y7, Y8
 	VFMADD213PS  constants<>+2208(SB), Y1, Y0
-	VFMADD213PS  constants<>+2144(SB), Y2, Y4
-	VMULPS       Y1, Y1, Y3
-	VFMADD213PS  constants<>+2176(SB), Y2, Y4
-	VFMADD213PS  Y1, Y3, Y0
-	VFMADD213PS  constants<>+2208(SB), Y2, Y4
+	VFMADD213PS  constants<>+2144(SB), Y2, Y3
+	VFMADD213PS  constants<>+2080(SB), Y4, Y6
+	VFMADD213PS  constants<>+2016(SB), Y7, Y8
+	VMULPS       Y1, Y1, Y5
+	VFMADD213PS  constants<>+2176(SB), Y2, Y3
+	VFMADD213PS  constants<>+2112(SB), Y4, Y6
+	VFMADD213PS  constants<>+2048(SB), Y7, Y8
+	VFMADD213PS  Y1, Y5, Y0
+	VFMADD213PS  constants<>+2208(SB), Y2, Y3
+	VFMADD213PS  constants<>+2144(SB), Y4, Y6
+	VFMADD213PS  constants<>+2080(SB), Y7, Y8
 	VMOVUPS      Y0, 11256(AX)(CX*4)
 	VMULPS       Y2, Y2, Y0
-	VFMADD213PS  Y2, Y0, Y4
-	VMOVUPS      Y4, 11288(AX)(CX*4)
-	ADDQ         $+16, CX
+	VFMADD213PS  constants<>+2176(SB), Y4, Y6
+	VFMADD213PS  constants<>+2112(SB), Y7, Y8
+	VFMADD213PS  Y2, Y0, Y3
+	VFMADD213PS  constants<>+2208(SB), Y4, Y6
+	VFMADD213PS  constants<>+2144(SB), Y7, Y8
+	VMOVUPS      Y3, 11288(AX)(CX*4)
+	VMULPS       Y4, Y4, Y0
+	VFMADD213PS  constants<>+2176(SB), Y7, Y8
+	VFMADD213PS  Y4, Y0, Y6
+	VFMADD213PS  constants<>+2208(SB), Y7, Y8
+	VMOVUPS      Y6, 11320(AX)(CX*4)
+	VMULPS       Y7, Y7, Y0
+	VFMADD213PS  Y7, Y0, Y8
+	VMOVUPS      Y8, 11352(AX)(CX*4)
+	ADDQ         $+32, CX
 	CMPQ         CX, DX
 	JLT          loop1
 	VBROADCASTSD 280(AX), Y0
@@ -16802,43 +16890,87 @@ loop1:
 	VADDPS.BCST      constants<>+1920(SB), Z4, Z5
 	VBROADCASTSS     constants<>+1920(SB), Z3
 	VPSUBD.BCST      constants<>+1920(SB), Z5, Z5
+	VMOVUPS          1592(AX)(CX*4), Z6
 	VPSUBD           Z2, Z3, Z2
 	VPANDQ.BCST      constants<>+576(SB), Z5, Z3
+	VADDPS.BCST      constants<>+1920(SB), Z6, Z8
 	VPSRLD           $0x17, Z1, Z1
-	VBROADCASTSS     constants<>+1920(SB), Z6
+	VBROADCASTSS     constants<>+1920(SB), Z7
+	VPSUBD.BCST      constants<>+1920(SB), Z8, Z8
+	VMOVUPS          1656(AX)(CX*4), Z9
 	VMOVUPS          Z1, 12344(AX)(CX*4)
-	VPSUBD           Z3, Z6, Z3
+	VPSUBD           Z3, Z7, Z3
+	VPANDQ.BCST      constants<>+576(SB), Z8, Z7
+	VADDPS.BCST      constants<>+1920(SB), Z9, Z11
 	VSUBPS.BCST      constants<>+1920(SB), Z2, Z1
 	VPSRLD           $0x17, Z5, Z5
+	VBROADCASTSS     constants<>+1920(SB), Z10
+	VPSUBD.BCST      constants<>+1920(SB), Z11, Z11
 	VFMADD231PS      Z2, Z0, Z1
 	VMOVUPS          Z5, 12408(AX)(CX*4)
+	VPSUBD           Z7, Z10, Z7
+	VPANDQ.BCST      constants<>+576(SB), Z11, Z5
 	VBROADCASTSS     constants<>+1952(SB), Z0
 	VSUBPS.BCST      constants<>+1920(SB), Z3, Z2
+	VPSRLD           $0x17, Z8, Z8
+	VBROADCASTSS     constants<>+1920(SB), Z10
 	VFMADD213PS.BCST constants<>+1984(SB), Z1, Z0
 	VFMADD231PS      Z3, Z4, Z2
+	VMOVUPS          Z8, 12472(AX)(CX*4)
+	VPSUBD           Z5, Z10, Z5
 	VFMADD213PS.BCST constants<>+2016(SB), Z1, Z0
-	VBROADCASTSS     constants<>+1952(SB), Z4
+	VBROADCASTSS     constants<>+1952(SB), Z3
+	VSUBPS.BCST      constants<>+1920(SB), Z7, Z4
+	VPSRLD           $0x17, Z11, Z11
 	VFMADD213PS.BCST constants<>+2048(SB), Z1, Z0
-	VFMADD213PS.BCST constants<>+1984(SB), Z2, Z4
+	VFMADD213PS.BCST constants<>+1984(SB), Z2, Z3
+	VFMADD231PS      Z7, Z6, Z4
+	VMOVUPS          Z11, 12536(AX)(CX*4)
 	VFMADD213PS.BCST constants<>+2080(SB), Z1, Z0
-	VFMADD213PS.BCST constants<>+2016(SB), Z2, Z4
+	VFMADD213PS.BCST constants<>+2016(SB), Z2, Z3
+	VBROADCASTSS     constants<>+1952(SB), Z6
+	VSUBPS.BCST      constants<>+1920(SB), Z5, Z7
 	VFMADD213PS.BCST constants<>+2112(SB), Z1, Z0
-	VFMADD213PS.BCST constants<>+2048(SB), Z2, Z4
+	VFMADD213PS.BCST constants<>+2048(SB), Z2, Z3
+	VFMADD213PS.BCST constants<>+1984(SB), Z4, Z6
+	VFMADD231PS      Z5, Z9, Z7
 	VFMADD213PS.BCST constants<>+2144(SB), Z1, Z0
-	VFMADD213PS.BCST constants<>+2080(SB), Z2, Z4
+	VFMADD213PS.BCST constants<>+2080(SB), Z2, Z3
+	VFMADD213PS.BCST constants<>+2016(SB), Z4, Z6
+	VBROADCASTSS     constants<>+1952(SB), Z8
 	VFMADD213PS.BCST constants<>+2176(SB), Z1, Z0
-	VFMADD213PS.BCST constants<>+2112(SB), Z2, Z4
+	VFMADD213PS.BCST constants<>+2112(SB), Z2, Z3
+	VFMADD213PS.BCST constants<>+2048(SB), Z4, Z6
+	VFMADD213PS.BCST constants<>+1984(SB), Z7, Z8
 	VFMADD213PS.BCST constants<>+2208(SB), Z1, Z0
-	VFMADD213PS.BCST constants<>+2144(SB), Z2, Z4
-	VMULPS           Z1, Z1, Z3
-	VFMADD213PS.BCST constants<>+2176(SB), Z2, Z4
-	VFMADD213PS      Z1, Z3, Z0
-	VFMADD213PS.BCST constants<>+2208(SB), Z2, Z4
+	VFMADD213PS.BCST constants<>+2144(SB), Z2, Z3
+	VFMADD213PS.BCST constants<>+2080(SB), Z4, Z6
+	VFMADD213PS.BCST constants<>+2016(SB), Z7, Z8
+	VMULPS           Z1, Z1, Z5
+	VFMADD213PS.BCST constants<>+2176(SB), Z2, Z3
+	VFMADD213PS.BCST constants<>+2112(SB), Z4, Z6
+	VFMADD213PS.BCST constants<>+2048(SB), Z7, Z8
+	VFMADD213PS      Z1, Z5, Z0
+	VFMADD213PS.BCST constants<>+2208(SB), Z2, Z3
+	VFMADD213PS.BCST constants<>+2144(SB), Z4, Z6
+	VFMADD213PS.BCST constants<>+2080(SB), Z7, Z8
 	VMOVUPS          Z0, 11256(AX)(CX*4)
 	VMULPS           Z2, Z2, Z0
-	VFMADD213PS      Z2, Z0, Z4
-	VMOVUPS          Z4, 11320(AX)(CX*4)
-	ADDQ             $+32, CX
+	VFMADD213PS.BCST constants<>+2176(SB), Z4, Z6
+	VFMADD213PS.BCST constants<>+2112(SB), Z7, Z8
+	VFMADD213PS      Z2, Z0, Z3
+	VFMADD213PS.BCST constants<>+2208(SB), Z4, Z6
+	VFMADD213PS.BCST constants<>+2144(SB), Z7, Z8
+	VMOVUPS          Z3, 11320(AX)(CX*4)
+	VMULPS           Z4, Z4, Z0
+	VFMADD213PS.BCST constants<>+2176(SB), Z7, Z8
+	VFMADD213PS      Z4, Z0, Z6
+	VFMADD213PS.BCST constants<>+2208(SB), Z7, Z8
+	VMOVUPS          Z6, 11384(AX)(CX*4)
+	VMULPS           Z7, Z7, Z0
+	VFMADD213PS      Z7, Z0, Z8
+	VMOVUPS          Z8, 11448(AX)(CX*4)
+	ADDQ             $+64, CX
 	CMPQ             CX, DX
 	JLT              loop1
 	VBROADCASTSD     280(AX), Z0
@@ -16892,43 +17024,87 @@ loop1:
 	VADDPS.BCST      constants<>+1920(SB), Z4, Z5
 	VBROADCASTSS     constants<>+1920(SB), Z3
 	VPSUBD.BCST      constants<>+1920(SB), Z5, Z5
+	VMOVUPS          1592(AX)(CX*4), Z6
 	VPSUBD           Z2, Z3, Z2
 	VPANDQ.BCST      constants<>+576(SB), Z5, Z3
+	VADDPS.BCST      constants<>+1920(SB), Z6, Z8
 	VPSRLD           $0x17, Z1, Z1
-	VBROADCASTSS     constants<>+1920(SB), Z6
+	VBROADCASTSS     constants<>+1920(SB), Z7
+	VPSUBD.BCST      constants<>+1920(SB), Z8, Z8
+	VMOVUPS          1656(AX)(CX*4), Z9
 	VMOVUPS          Z1, 12344(AX)(CX*4)
-	VPSUBD           Z3, Z6, Z3
+	VPSUBD           Z3, Z7, Z3
+	VPANDQ.BCST      constants<>+576(SB), Z8, Z7
+	VADDPS.BCST      constants<>+1920(SB), Z9, Z11
 	VSUBPS.BCST      constants<>+1920(SB), Z2, Z1
 	VPSRLD           $0x17, Z5, Z5
+	VBROADCASTSS     constants<>+1920(SB), Z10
+	VPSUBD.BCST      constants<>+1920(SB), Z11, Z11
 	VFMADD231PS      Z2, Z0, Z1
 	VMOVUPS          Z5, 12408(AX)(CX*4)
+	VPSUBD           Z7, Z10, Z7
+	VPANDQ.BCST      constants<>+576(SB), Z11, Z5
 	VBROADCASTSS     constants<>+1952(SB), Z0
 	VSUBPS.BCST      constants<>+1920(SB), Z3, Z2
+	VPSRLD           $0x17, Z8, Z8
+	VBROADCASTSS     constants<>+1920(SB), Z10
 	VFMADD213PS.BCST constants<>+1984(SB), Z1, Z0
 	VFMADD231PS      Z3, Z4, Z2
+	VMOVUPS          Z8, 12472(AX)(CX*4)
+	VPSUBD           Z5, Z10, Z5
 	VFMADD213PS.BCST constants<>+2016(SB), Z1, Z0
-	VBROADCASTSS     constants<>+1952(SB), Z4
+	VBROADCASTSS     constants<>+1952(SB), Z3
+	VSUBPS.BCST      constants<>+1920(SB), Z7, Z4
+	VPSRLD           $0x17, Z11, Z11
 	VFMADD213PS.BCST constants<>+2048(SB), Z1, Z0
-	VFMADD213PS.BCST constants<>+1984(SB), Z2, Z4
+	VFMADD213PS.BCST constants<>+1984(SB), Z2, Z3
+	VFMADD231PS      Z7, Z6, Z4
+	VMOVUPS          Z11, 12536(AX)(CX*4)
 	VFMADD213PS.BCST constants<>+2080(SB), Z1, Z0
-	VFMADD213PS.BCST constants<>+2016(SB), Z2, Z4
+	VFMADD213PS.BCST constants<>+2016(SB), Z2, Z3
+	VBROADCASTSS     constants<>+1952(SB), Z6
+	VSUBPS.BCST      constants<>+1920(SB), Z5, Z7
 	VFMADD213PS.BCST constants<>+2112(SB), Z1, Z0
-	VFMADD213PS.BCST constants<>+2048(SB), Z2, Z4
+	VFMADD213PS.BCST constants<>+2048(SB), Z2, Z3
+	VFMADD213PS.BCST constants<>+1984(SB), Z4, Z6
+	VFMADD231PS      Z5, Z9, Z7
 	VFMADD213PS.BCST constants<>+2144(SB), Z1, Z0
-	VFMADD213PS.BCST constants<>+2080(SB), Z2, Z4
+	VFMADD213PS.BCST constants<>+2080(SB), Z2, Z3
+	VFMADD213PS.BCST constants<>+2016(SB), Z4, Z6
+	VBROADCASTSS     constants<>+1952(SB), Z8
 	VFMADD213PS.BCST constants<>+2176(SB), Z1, Z0
-	VFMADD213PS.BCST constants<>+2112(SB), Z2, Z4
+	VFMADD213PS.BCST constants<>+2112(SB), Z2, Z3
+	VFMADD213PS.BCST constants<>+2048(SB), Z4, Z6
+	VFMADD213PS.BCST constants<>+1984(SB), Z7, Z8
 	VFMADD213PS.BCST constants<>+2208(SB), Z1, Z0
-	VFMADD213PS.BCST constants<>+2144(SB), Z2, Z4
-	VMULPS           Z1, Z1, Z3
-	VFMADD213PS.BCST constants<>+2176(SB), Z2, Z4
-	VFMADD213PS      Z1, Z3, Z0
-	VFMADD213PS.BCST constants<>+2208(SB), Z2, Z4
+	VFMADD213PS.BCST constants<>+2144(SB), Z2, Z3
+	VFMADD213PS.BCST constants<>+2080(SB), Z4, Z6
+	VFMADD213PS.BCST constants<>+2016(SB), Z7, Z8
+	VMULPS           Z1, Z1, Z5
+	VFMADD213PS.BCST constants<>+2176(SB), Z2, Z3
+	VFMADD213PS.BCST constants<>+2112(SB), Z4, Z6
+	VFMADD213PS.BCST constants<>+2048(SB), Z7, Z8
+	VFMADD213PS      Z1, Z5, Z0
+	VFMADD213PS.BCST constants<>+2208(SB), Z2, Z3
+	VFMADD213PS.BCST constants<>+2144(SB), Z4, Z6
+	VFMADD213PS.BCST constants<>+2080(SB), Z7, Z8
 	VMOVUPS          Z0, 11256(AX)(CX*4)
 	VMULPS           Z2, Z2, Z0
-	VFMADD213PS      Z2, Z0, Z4
-	VMOVUPS          Z4, 11320(AX)(CX*4)
-	ADDQ             $+32, CX
+	VFMADD213PS.BCST constants<>+2176(SB), Z4, Z6
+	VFMADD213PS.BCST constants<>+2112(SB), Z7, Z8
+	VFMADD213PS      Z2, Z0, Z3
+	VFMADD213PS.BCST constants<>+2208(SB), Z4, Z6
+	VFMADD213PS.BCST constants<>+2144(SB), Z7, Z8
+	VMOVUPS          Z3, 11320(AX)(CX*4)
+	VMULPS           Z4, Z4, Z0
+	VFMADD213PS.BCST constants<>+2176(SB), Z7, Z8
+	VFMADD213PS      Z4, Z0, Z6
+	VFMADD213PS.BCST constants<>+2208(SB), Z7, Z8
+	VMOVUPS          Z6, 11384(AX)(CX*4)
+	VMULPS           Z7, Z7, Z0
+	VFMADD213PS      Z7, Z0, Z8
+	VMOVUPS          Z8, 11448(AX)(CX*4)
+	ADDQ             $+64, CX
 	CMPQ             CX, DX
 	JLT              loop1
 	VBROADCASTSD     280(AX), Z0

@@ -18,7 +18,7 @@ func (b *builder) finishSingle() {
 	}
 	one := b.data.float32(1)
 
-	const woven, skew = 2, 2
+	const woven, skew = 4, 2
 	each(woven*b.width(), func() {
 		b.weave(woven, skew, func(number int) {
 			slot := func(name string) operand.Mem { return b.after(b.slot(name, i), number*b.vectorBytes()) }
