@@ -382,3 +382,20 @@ func TestLog1p(t *testing.T) {
 	assert.Zero(t, log1p(0))
 	assert.True(t, math.IsNaN(log1p(nan)))
 }
+
+// TestLogSingle measures the error of what rows of float32 are finished with, in ulp of what log32 gives at most.
+func TestLogSingle(t *testing.T) {
+	g := generator(13)
+	worst, at := 0.0, float32(0)
+	for range 200_000 {
+		f := float32(math.Ldexp(1+math.Abs(g.uniform()), g.intn(55)-34))
+		want := math.Log1p(float64(f))
+		if e := math.Abs(logSingle(f)-want) / single.ulp(min(want, math.Ln2)); e > worst {
+			worst, at = e, f
+		}
+	}
+	t.Logf("at most %.3f ulp (%v)", worst, at)
+	require.Less(t, worst, 2.0)
+	require.Equal(t, 0.0, logSingle(0))
+	require.True(t, math.IsNaN(logSingle(float32(nan))))
+}

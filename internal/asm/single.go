@@ -35,10 +35,8 @@ func (b *builder) finishSingle() {
 		})
 	})
 
-	keep, epsD := b.vector(), b.vector()
-	b.VBROADCASTSD(b.arg("keep"), keep)
-	b.VBROADCASTSD(b.arg("epsD"), epsD)
-	b.Element = Float64
+	b.Element = Float64 // in the sums
+	keep, epsD := b.broadcast(b.arg("keep")), b.broadcast(b.arg("epsD"))
 	counts := b.compare(notEqual, keep, b.zero())
 	type lanes struct{ loss, nll vec }
 	totals := make([]lanes, 8*coef.RowLanes/b.vectorBytes())
@@ -46,36 +44,34 @@ func (b *builder) finishSingle() {
 	for number := range totals {
 		totals[number] = lanes{b.copy(total("sumLoss", number)), b.copy(total("sumNLL", number))}
 	}
-	b.Element = Float32
-	slots := func(name string, number int) operand.Mem { return b.after(b.slot(name, i), number*b.vectorBytes()/2) }
-	results := func(name string, number int) operand.Mem { return b.after(b.slot(name, i), number*b.vectorBytes()) }
 	each(coef.RowLanes, func() {
 		for number, t := range totals {
-			wide := func(name string) vec {
-				v := b.vector()
-				b.VCVTPS2PD(slots(name, number), v)
+			widen := func(convert func(...operand.Op), name string) vec {
+				m, v := b.arg(name), b.vector()
+				m.Index, m.Scale = i, 4
+				convert(b.after(m, number*b.vectorBytes()/2), v)
 				return v
 			}
-			log, exponent, y, nll := wide("log"), b.vector(), wide("target"), b.vector()
-			b.VADDPD(wide("minus"), y, y)
-			b.VCVTDQ2PD(slots("exponent", number), exponent)
-			b.VFMADD231PD(b.data.float64(coef.Ln2Hi), exponent, log)
-			b.VMOVUPD(log, results("lse", number))
-			b.VSUBPD(y, log, nll)
-			b.VADDPD(nll, t.nll, t.nll)
-			b.Element = Float64
+			store := func(v vec, name string) { b.VMOVUPD(v, b.after(b.slot(name, i), number*b.vectorBytes())) }
+			log, y, nll := widen(b.VCVTPS2PD, "log"), widen(b.VCVTPS2PD, "target"), b.vector()
+			b.add(y, y, widen(b.VCVTPS2PD, "minus"))
+			b.mulAddTo(log, widen(b.VCVTDQ2PD, "exponent"), b.data.float64(coef.Ln2Hi))
+			store(log, "lse")
+			b.sub(nll, log, y)
+			b.add(t.nll, t.nll, nll)
 			b.keep(y, counts) // 0·(−Inf) counts as 0
-			b.Element = Float32
-			b.VFNMADD231PD(keep, y, log)
-			b.VFNMADD231PD(epsD, wide("d"), log)
-			b.VMOVUPD(log, results("loss", number))
-			b.VADDPD(log, t.loss, t.loss)
+			loss := log
+			b.negMulAddTo(loss, y, keep)
+			b.negMulAddTo(loss, widen(b.VCVTPS2PD, "d"), epsD)
+			store(loss, "loss")
+			b.add(t.loss, t.loss, loss)
 		}
 	})
 	for number, t := range totals {
 		b.VMOVUPD(t.loss, total("sumLoss", number))
 		b.VMOVUPD(t.nll, total("sumNLL", number))
 	}
+	b.Element = Float32
 	if b.Op == FinishSingle {
 		return
 	}
