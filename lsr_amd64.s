@@ -148,74 +148,74 @@ block4:
 loop6:
 	VADDPS       (CX)(R9*4), Y2, Y10
 	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
 	PREFETCHT0   20480(CX)(R9*4)
+	VMOVUPS      Y12, Y13
 	VADDPS       32(CX)(R9*4), Y2, Y14
 	VMAXPS       Y14, Y0, Y15
 	VMAXPS       (BX)(R9*4), Y3, Y3
 	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VSUBPS       Y1, Y13, Y11
 	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VADDPS       Y10, Y8, Y8
-	VPERMPS      constants<>+480(SB), Y13, Y10
-	VMOVUPS      Y15, Y12
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VPERMPS      constants<>+480(SB), Y13, Y12
 	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y10, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y10
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      Y15, Y10
 	VMAXPS       32(BX)(R9*4), Y3, Y3
-	VADDPS       Y14, Y9, Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y10
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y10
-	VSUBPS       Y1, Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y15, Y11
 	PREFETCHT0   20544(CX)(R9*4)
-	VPERMPS      constants<>+480(SB), Y12, Y14
-	VADDPS       96(CX)(R9*4), Y2, Y15
-	VFMADD213PS  Y13, Y13, Y10
-	VADDPS       64(CX)(R9*4), Y2, Y13
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y14, Y12, Y12
-	VMOVUPS      constants<>+416(SB), Y14
-	VMAXPS       64(BX)(R9*4), Y3, Y3
-	VFMADD213PS  constants<>+448(SB), Y11, Y14
-	VADDPS       Y13, Y8, Y8
-	VMAXPS       Y13, Y0, Y13
-	VADDPS       Y10, Y4, Y4
-	VMULPS       Y11, Y11, Y10
-	VFMADD213PS  Y11, Y10, Y14
-	VMOVUPS      Y13, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y13, Y10
-	VMAXPS       96(BX)(R9*4), Y3, Y3
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VADDPS       Y14, Y9, Y9
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VSUBPS       Y1, Y10, Y11
+	VADDPS       96(CX)(R9*4), Y2, Y14
+	VFNMADD132PS constants<>+384(SB), Y15, Y11
+	VFMADD213PS  Y13, Y13, Y12
+	VPERMPS      constants<>+480(SB), Y10, Y13
+	VADDPS       64(CX)(R9*4), Y2, Y15
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y13, Y10, Y10
 	VMAXPS       Y15, Y0, Y13
-	VFMADD213PS  Y12, Y12, Y14
-	VPERMPS      constants<>+480(SB), Y11, Y12
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y12, Y11, Y11
+	VMAXPS       64(BX)(R9*4), Y3, Y3
+	VADDPS       Y15, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y15
+	VADDPS       Y12, Y4, Y4
+	VFMADD213PS  constants<>+448(SB), Y11, Y15
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y15
 	VMOVUPS      Y13, Y12
-	VADDPS       Y15, Y9, Y9
-	VADDPS       Y14, Y5, Y5
-	VMOVUPS      constants<>+416(SB), Y14
 	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y15
-	VFNMADD132PS constants<>+384(SB), Y13, Y15
-	VFMADD213PS  constants<>+448(SB), Y10, Y14
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y14
+	VSUBPS       Y1, Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y13, Y11
+	VMAXPS       Y14, Y0, Y13
+	VFMADD213PS  Y10, Y10, Y15
+	VMAXPS       96(BX)(R9*4), Y3, Y3
 	VPERMPS      constants<>+480(SB), Y12, Y10
 	VPSLLD       $0x14, Y12, Y12
-	VFMADD213PS  Y11, Y11, Y14
+	VADDPS       Y15, Y5, Y5
 	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y13, Y15
 	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y15, Y10
-	VMULPS       Y15, Y15, Y11
-	VFMADD213PS  Y15, Y11, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VADDPS       Y14, Y9, Y9
+	VSUBPS       Y1, Y15, Y14
+	VFNMADD132PS constants<>+384(SB), Y13, Y14
+	VFMADD213PS  constants<>+448(SB), Y11, Y10
+	VMULPS       Y11, Y11, Y13
+	VFMADD213PS  Y11, Y13, Y10
+	VPERMPS      constants<>+480(SB), Y15, Y11
+	VPSLLD       $0x14, Y15, Y15
+	VPADDD       Y11, Y15, Y15
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y14, Y11
+	VMULPS       Y14, Y14, Y13
+	VFMADD213PS  Y14, Y13, Y11
+	VFMADD213PS  Y15, Y15, Y11
+	VADDPS       Y11, Y7, Y7
 	VFMADD213PS  Y12, Y12, Y10
-	VADDPS       Y14, Y6, Y6
-	VADDPS       Y10, Y7, Y7
+	VADDPS       Y10, Y6, Y6
 	ADDQ         $+32, R9
 	CMPQ         R9, R11
 	JLT          loop6

@@ -319,7 +319,7 @@ func (r *rowSums) rotate() {
 // are the chains of instructions from differences to sums of exponentials, the others what else there is to do for the vectors. They
 // were found by trial on Intel: of ten thousand small changes, those were kept by which a loop from the nearest cache became faster.
 var schedules = map[Op]string{
-	Sum:    "0004114000401100055000116130211161620112222731222371233322233233333323",
+	Sum:    "0040114000004156150000013101211266101112222317221232373322233333333322",
 	SumExp: "0410051440004010150000021111116011132666220102121233372222722333333233223333",
 }
 
