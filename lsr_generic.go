@@ -84,21 +84,29 @@ func exp32(x float32) float32 {
 	return fma32(s, p, s)
 }
 
-// fma32 is x·y + z rounded once. The float64 sum is rounded to odd first, so that the second rounding does no harm
-// (Boldo and Melquiond, 2008).
+// fma32 is x·y + z rounded once.
 func fma32(x, y, z float32) float32 {
-	p, c := float64(x)*float64(y), float64(z)
+	p := float64(x) * float64(y)
+	s := p + float64(z)
+	if math.Float64bits(s)&tie28 == 0 {
+		return fmaTie(p, float64(z))
+	}
+	return float32(s)
+}
+
+// fmaTie is p + c rounded once to float32: the float64 sum is rounded to odd first, so that the second rounding does no harm
+// (Boldo and Melquiond, 2008).
+func fmaTie(p, c float64) float32 {
 	s := p + c
-	if b := math.Float64bits(s); b&tie28 == 0 {
-		// TwoSum (Knuth): the error of the sum.
-		cc := s - p
-		err := (p - (s - cc)) + (c - cc)
-		if err != 0 && b<<1>>53 != 0x7FF {
-			if (err > 0) == (s > 0) {
-				s = math.Float64frombits(b | 1)
-			} else {
-				s = math.Float64frombits((b - 1) | 1)
-			}
+	b := math.Float64bits(s)
+	// TwoSum (Knuth): the error of the sum.
+	cc := s - p
+	err := (p - (s - cc)) + (c - cc)
+	if err != 0 && b<<1>>53 != 0x7FF {
+		if (err > 0) == (s > 0) {
+			s = math.Float64frombits(b | 1)
+		} else {
+			s = math.Float64frombits((b - 1) | 1)
 		}
 	}
 	return float32(s)
@@ -109,11 +117,7 @@ func fma[F real](x, y, z F) F {
 	if isFloat64[F]() {
 		return F(math.FMA(float64(x), float64(y), float64(z)))
 	}
-	s := float64(x)*float64(y) + float64(z)
-	if math.Float64bits(s)&tie28 == 0 {
-		return F(fma32(float32(x), float32(y), float32(z)))
-	}
-	return F(float32(s))
+	return F(fma32(float32(x), float32(y), float32(z)))
 }
 
 // exp64 is eˣ for x ≤ 0.
@@ -173,9 +177,9 @@ func log32(e float32) float32 {
 	c := &coef.Log32
 	q := c[len(c)-1]
 	for k := len(c) - 2; k >= 0; k-- {
-		q = fma(q, e, c[k])
+		q = fma32(q, e, c[k])
 	}
-	return fma(q, float32(e*e), e)
+	return fma32(q, float32(e*e), e)
 }
 
 // at is the address of element i of an array.
@@ -526,8 +530,12 @@ func finished(a *args) int {
 // The logarithm's fraction and the gradient are computed in float32.
 func finishSingleRows(a *args, grad bool) {
 	rest, f, gy := of[float32](&a.rest), of[float32](&a.f), of[float32](&a.gy)
+	var logs [coef.RowLanes]float64
 	for i := range finished(a) {
-		log, y := logSingle(rest[i]), float64(of[float32](&a.target)[i])+float64(of[float32](&a.minus)[i])
+		if i%coef.RowLanes == 0 {
+			logSingle(&logs, rest[i:])
+		}
+		log, y := logs[i%coef.RowLanes], float64(of[float32](&a.target)[i])+float64(of[float32](&a.minus)[i])
 		nll := log - y
 		if a.keep == 0 { // 0·(−Inf) counts as 0
 			y = 0
@@ -540,17 +548,39 @@ func finishSingleRows(a *args, grad bool) {
 		if grad {
 			total, ey := rest[i]+1, of[float32](&a.ey)[i]
 			f[i] = of[float32](&a.g)[i] / total
-			p := fma(float32(ey*f[i]), float32(a.eps), -of[float32](&a.smooth)[i])
-			gy[i] = fma(float32(a.keep), float32((ey-total)*f[i]), p)
+			p := fma32(float32(ey*f[i]), float32(a.eps), -of[float32](&a.smooth)[i])
+			gy[i] = fma32(float32(a.keep), float32((ey-total)*f[i]), p)
 		}
 	}
 }
 
-// logSingle is log(1+f) for f ≥ 0, or NaN, with 1+f = 2ᵏ·(1+g) and 1+g in [1, 2).
-func logSingle(f float32) float64 {
-	d := math.Float32bits(1+f) - math.Float32bits(1)
-	scale := math.Float32frombits(math.Float32bits(1) - d&^(1<<23-1)) // 2⁻ᵏ
-	return math.FMA(float64(d>>23), coef.Ln2Hi, float64(log32(fma(f, scale, scale-1))))
+// logSingle is log(1+f) for f ≥ 0, or NaN, of some f, with 1+f = 2ᵏ·(1+g) and 1+g in [1, 2). The fractions log(1+g) are those of log32,
+// computed beside one another, and like the exponentials of expGroup32 with a float64 for each FMA where that makes no difference.
+func logSingle(logs *[coef.RowLanes]float64, f []float32) {
+	var g, q [coef.RowLanes]float32
+	var exponent [coef.RowLanes]uint32
+	for r := range logs {
+		d := math.Float32bits(1+f[r]) - math.Float32bits(1)
+		scale := math.Float32frombits(math.Float32bits(1) - d&^(1<<23-1)) // 2⁻ᵏ
+		exponent[r], g[r] = d>>23, fma32(f[r], scale, scale-1)
+		q[r] = coef.Log32[len(coef.Log32)-1]
+	}
+	tie := false
+	for k := len(coef.Log32) - 2; k >= 0; k-- {
+		c := float64(coef.Log32[k])
+		for r := range q {
+			s := float64(q[r])*float64(g[r]) + c
+			tie = tie || math.Float64bits(s)&tie28 == 0
+			q[r] = float32(s)
+		}
+	}
+	for r := range q {
+		s := float64(q[r])*float64(g[r]*g[r]) + float64(g[r])
+		if tie || math.Float64bits(s)&tie28 == 0 {
+			s = float64(log32(g[r]))
+		}
+		logs[r] = math.FMA(float64(exponent[r]), coef.Ln2Hi, float64(float32(s)))
+	}
 }
 
 // expTargets finds the exponentials of the targets' logits.
