@@ -133,8 +133,12 @@ func finishKernelsOf[F real](t *testing.T, ops ...op) {
 		}
 		return g.uniform() * math.Ldexp(1, g.intn(80)-30)
 	}
+	times := 200
+	if testing.Short() {
+		times = 60
+	}
 	for _, rows := range []int{1, 7, 8, 9, 16, 17, 24, maxSlots} {
-		for range 200 {
+		for range times {
 			var a args
 			for _, p := range []*slots{&a.main, &a.eu, &a.uy, &a.gz} {
 				for i := range p {
