@@ -1876,10 +1876,10 @@ TEXT ·foldFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ         248(AX), BX
 	MOVQ         240(AX), SI
 	SHLQ         $0x06, BX
-	VMOVSD       256(AX), X0
-	VCVTSD2SS    X0, X0, X0
-	VBROADCASTSS X0, Y1
 	VBROADCASTSD 256(AX), Y0
+	VMOVSD       256(AX), X1
+	VCVTSD2SS    X1, X1, X1
+	VBROADCASTSS X1, Y1
 
 rows1:
 	VXORPD Y2, Y2, Y2
@@ -4651,7 +4651,7 @@ end1:
 	RET
 
 // func foldFloat64AVX2(a *byte)
-// Requires: AVX, AVX2
+// Requires: AVX
 TEXT ·foldFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -4661,8 +4661,6 @@ TEXT ·foldFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ         248(AX), BX
 	MOVQ         240(AX), SI
 	SHLQ         $0x06, BX
-	VMOVSD       256(AX), X0
-	VBROADCASTSD X0, Y0
 	VBROADCASTSD 256(AX), Y0
 
 rows1:
@@ -9367,9 +9365,10 @@ loop2:
 	VCVTPS2PD    2552(AX)(CX*4), Y8
 	VCVTPS2PD    376(AX)(CX*4), Y9
 	VADDPD       Y9, Y8, Y8
-	VCVTDQ2PD    12344(AX)(CX*4), Y9
-	VFMADD231PD  constants<>+1152(SB), Y9, Y7
-	VMOVUPD      Y7, 19960(AX)(CX*8)
+	VCVTDQ2PD    12344(AX)(CX*4), Y10
+	VFMADD231PD  constants<>+1152(SB), Y10, Y7
+	VSUBPD       Y9, Y7, Y9
+	VMOVUPD      Y9, 19960(AX)(CX*8)
 	VSUBPD       Y8, Y7, Y9
 	VADDPD       Y9, Y4, Y4
 	VANDPD       Y2, Y8, Y8
@@ -9382,9 +9381,10 @@ loop2:
 	VCVTPS2PD    2568(AX)(CX*4), Y8
 	VCVTPS2PD    392(AX)(CX*4), Y9
 	VADDPD       Y9, Y8, Y8
-	VCVTDQ2PD    12360(AX)(CX*4), Y9
-	VFMADD231PD  constants<>+1152(SB), Y9, Y7
-	VMOVUPD      Y7, 19992(AX)(CX*8)
+	VCVTDQ2PD    12360(AX)(CX*4), Y10
+	VFMADD231PD  constants<>+1152(SB), Y10, Y7
+	VSUBPD       Y9, Y7, Y9
+	VMOVUPD      Y9, 19992(AX)(CX*8)
 	VSUBPD       Y8, Y7, Y9
 	VADDPD       Y9, Y6, Y6
 	VANDPD       Y2, Y8, Y8
@@ -9520,9 +9520,10 @@ loop2:
 	VCVTPS2PD    2552(AX)(CX*4), Y8
 	VCVTPS2PD    376(AX)(CX*4), Y9
 	VADDPD       Y9, Y8, Y8
-	VCVTDQ2PD    12344(AX)(CX*4), Y9
-	VFMADD231PD  constants<>+1152(SB), Y9, Y7
-	VMOVUPD      Y7, 19960(AX)(CX*8)
+	VCVTDQ2PD    12344(AX)(CX*4), Y10
+	VFMADD231PD  constants<>+1152(SB), Y10, Y7
+	VSUBPD       Y9, Y7, Y9
+	VMOVUPD      Y9, 19960(AX)(CX*8)
 	VSUBPD       Y8, Y7, Y9
 	VADDPD       Y9, Y4, Y4
 	VANDPD       Y2, Y8, Y8
@@ -9535,9 +9536,10 @@ loop2:
 	VCVTPS2PD    2568(AX)(CX*4), Y8
 	VCVTPS2PD    392(AX)(CX*4), Y9
 	VADDPD       Y9, Y8, Y8
-	VCVTDQ2PD    12360(AX)(CX*4), Y9
-	VFMADD231PD  constants<>+1152(SB), Y9, Y7
-	VMOVUPD      Y7, 19992(AX)(CX*8)
+	VCVTDQ2PD    12360(AX)(CX*4), Y10
+	VFMADD231PD  constants<>+1152(SB), Y10, Y7
+	VSUBPD       Y9, Y7, Y9
+	VMOVUPD      Y9, 19992(AX)(CX*8)
 	VSUBPD       Y8, Y7, Y9
 	VADDPD       Y9, Y6, Y6
 	VANDPD       Y2, Y8, Y8
@@ -16986,9 +16988,10 @@ loop2:
 	VCVTPS2PD        2552(AX)(CX*4), Z5
 	VCVTPS2PD        376(AX)(CX*4), Z6
 	VADDPD           Z6, Z5, Z5
-	VCVTDQ2PD        12344(AX)(CX*4), Z6
-	VFMADD231PD.BCST constants<>+1152(SB), Z6, Z4
-	VMOVUPD          Z4, 19960(AX)(CX*8)
+	VCVTDQ2PD        12344(AX)(CX*4), Z7
+	VFMADD231PD.BCST constants<>+1152(SB), Z7, Z4
+	VSUBPD           Z6, Z4, Z6
+	VMOVUPD          Z6, 19960(AX)(CX*8)
 	VSUBPD           Z5, Z4, Z6
 	VADDPD           Z6, Z3, Z3
 	VMOVAPD.Z        Z5, K1, Z5
@@ -17120,9 +17123,10 @@ loop2:
 	VCVTPS2PD        2552(AX)(CX*4), Z5
 	VCVTPS2PD        376(AX)(CX*4), Z6
 	VADDPD           Z6, Z5, Z5
-	VCVTDQ2PD        12344(AX)(CX*4), Z6
-	VFMADD231PD.BCST constants<>+1152(SB), Z6, Z4
-	VMOVUPD          Z4, 19960(AX)(CX*8)
+	VCVTDQ2PD        12344(AX)(CX*4), Z7
+	VFMADD231PD.BCST constants<>+1152(SB), Z7, Z4
+	VSUBPD           Z6, Z4, Z6
+	VMOVUPD          Z6, 19960(AX)(CX*8)
 	VSUBPD           Z5, Z4, Z6
 	VADDPD           Z6, Z3, Z3
 	VMOVAPD.Z        Z5, K1, Z5

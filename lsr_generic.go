@@ -535,13 +535,14 @@ func finishSingleRows(a *args, grad bool) {
 		if i%coef.RowLanes == 0 {
 			logSingle(&logs, rest[i:])
 		}
-		log, y := logs[i%coef.RowLanes], float64(of[float32](&a.target)[i])+float64(of[float32](&a.minus)[i])
+		log, minus := logs[i%coef.RowLanes], float64(of[float32](&a.minus)[i])
+		y := float64(of[float32](&a.target)[i]) + minus
 		nll := log - y
 		if a.keep == 0 { // 0·(−Inf) counts as 0
 			y = 0
 		}
 		loss := math.FMA(-a.epsD, float64(of[float32](&a.d)[i]), math.FMA(-a.keep, y, log))
-		a.loss[i], a.lse[i] = loss, log
+		a.loss[i], a.lse[i] = loss, log-minus
 		lane := i % coef.RowLanes
 		a.sumLoss[lane] += loss
 		a.sumNLL[lane] += nll

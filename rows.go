@@ -378,12 +378,7 @@ func (w *worker[T, F]) outputs(j *job[T], i int, labels []int32) {
 		}
 	}
 	if p := j.perRow.LSE; p != nil {
-		for r, log := range w.lse[first : first+len(labels)] {
-			p[i+r] = log
-			if w.single {
-				p[i+r] -= float64(of[F](&w.minus)[first+r])
-			}
-		}
+		copy(p[i:], w.lse[first:first+len(labels)])
 	}
 	w.zeros(j, i, labels)
 }

@@ -101,14 +101,14 @@ type args struct {
 	gz        slots          // factor of the z-loss's gradient
 	loss      slots          // out: loss without z-loss
 	z         slots          // out: z-loss
-	lse       slots          // out: log-sum-exp; of finishSingle, less the maximum
+	lse       slots          // out: log-sum-exp
 	sumLoss   [8]float64     // out: lanes of the sum over rows of loss,
 	sumZ      [8]float64     // of z,
 	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABIe28e916e_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABI0a2eec5f_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABIe28e916e_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABI0a2eec5f_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

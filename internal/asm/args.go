@@ -108,7 +108,7 @@ var Args = []Field{
 	{"gz", number, Slots + Pad, "factor of the z-loss's gradient"},
 	{"loss", number, Slots + Pad, "out: loss without z-loss"},
 	{"z", number, Slots + Pad, "out: z-loss"},
-	{"lse", number, Slots + Pad, "out: log-sum-exp; of finishSingle, less the maximum"},
+	{"lse", number, Slots + Pad, "out: log-sum-exp"},
 	{"sumLoss", number, 8, "out: lanes of the sum over rows of loss,"},
 	{"sumZ", number, 8, "of z,"},
 	{"sumNLL", number, 8, "and of −log p_y"},

@@ -18,8 +18,12 @@ func (b *builder) fold() {
 	}
 	row, sums, stride, i := b.load("lanes"), b.load("sums"), b.load("blocks"), b.load("folds")
 	b.SHLQ(operand.Imm(uint64(bits.TrailingZeros(coef.Lanes))), stride)
-	bias, biasF := b.YMM(), b.loadScalar(b.arg("bias"))
+	bias := b.YMM()
 	b.VBROADCASTSD(b.arg("bias"), bias)
+	biasF := operand.Op(bias)
+	if !b.double() {
+		biasF = b.loadScalar(b.arg("bias")).AsX()
+	}
 	rows, blocks := b.label("rows"), b.label("blocks")
 	b.Label(rows)
 	hi, lo := b.YMM(), b.YMM()
@@ -67,11 +71,7 @@ func (b *builder) fold() {
 	}
 	b.JMP(operand.LabelRef(folded))
 	b.Label(single) // no error to add
-	if b.double() {
-		b.VADDPD(bias, s, s)
-	} else {
-		b.VADDPS(biasF.AsX(), s, s)
-	}
+	b.add(s, s, biasF)
 	b.Label(folded)
 	b.ps(b.VMOVUPS, b.VMOVUPD, s, operand.Mem{Base: sums})
 	b.ADDQ(operand.Imm(uint64(4*b.f())), sums)
@@ -211,6 +211,13 @@ func (b *builder) treesDouble(lane func(r, part int) vec) vec {
 	return s
 }
 
+// slots is where the vector of float64 with a number from slot i on lies, of an argument with so many bytes for each row.
+func (b *builder) slots(name string, i reg.Register, number, size int) operand.Mem {
+	m := b.arg(name)
+	m.Index, m.Scale = i, uint8(size)
+	return after(m, number*b.vectorBytes()/8*size)
+}
+
 // finish makes losses of the sums of rows.
 func (b *builder) finish() {
 	grad := b.Op == FinishGrad
@@ -225,15 +232,11 @@ func (b *builder) finish() {
 	c := b.logConstants()
 	i, end := b.GP64(), b.load("first")
 	b.ADDQ(b.arg("rows"), end)
-	// slots are where the vector with a number of an argument lies.
 	slots := func(name string, number int) operand.Mem {
-		m, size := b.arg(name), 8
 		if isF(name) {
-			size = 4
+			return b.slots(name, i, number, 4)
 		}
-		m.Index, m.Scale = i, uint8(size)
-		m.Disp += number * b.width() * size
-		return m
+		return b.slots(name, i, number, 8)
 	}
 	load := func(name string, number int) vec {
 		v, m := b.vector(), slots(name, number)
@@ -261,7 +264,7 @@ func (b *builder) finish() {
 			}
 		}
 		total := func(name string, v vec) {
-			sum, s := b.after(b.arg(name), number*b.vectorBytes()), b.vector()
+			sum, s := after(b.arg(name), number*b.vectorBytes()), b.vector()
 			b.add(s, v, sum)
 			b.VMOVUPD(s, sum)
 		}

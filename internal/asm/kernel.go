@@ -306,7 +306,7 @@ func at(base, index reg.Register, size, disp int) operand.Mem {
 }
 
 // after is memory so many bytes on.
-func (b *builder) after(m operand.Mem, bytes int) operand.Mem {
+func after(m operand.Mem, bytes int) operand.Mem {
 	m.Disp += bytes
 	return m
 }

@@ -350,7 +350,7 @@ func (st *planeState) others(x operand.Mem, number int) {
 	if st.Form != Dense {
 		st.blend(st.targetX, st.equalTo(st.target, number), x)
 	}
-	st.maxT(st.next, st.after(x, st.vectorBytes()), nil)
+	st.maxT(st.next, after(x, st.vectorBytes()), nil)
 }
 
 // countTarget takes n classes from where the targets are.

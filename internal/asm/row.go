@@ -67,11 +67,10 @@ func (b *builder) max() {
 }
 
 // putMaximum stores the largest element of a vector, negative, as the maximum of the row so many after a slot's.
-func (b *builder) putMaximum(m vec, slot reg.Register, after int) {
-	largest, minus := b.horizontalMax(m), b.slot("minus", slot)
-	minus.Disp += after * b.f()
+func (b *builder) putMaximum(m vec, slot reg.Register, rows int) {
+	largest := b.horizontalMax(m)
 	b.VXORPS(b.sign(), largest, largest)
-	b.ps(b.VMOVSS, b.VMOVSD, largest, minus)
+	b.ps(b.VMOVSS, b.VMOVSD, largest, after(b.slot("minus", slot), rows*b.f()))
 }
 
 // maxT sets m = max(m, elements in memory).
@@ -435,7 +434,7 @@ func (r *rowSums) one(k reg.Register, i int, tl *tail) {
 // prefetch prefetches what follows later, where a cache line of it starts: logits, and the gradient's place.
 func (r *rowSums) prefetch(k reg.Register, i int) {
 	if x := r.element(r.x, k, i, r.Element.size()); x.Disp%64 == 0 {
-		r.PREFETCHT0(r.after(x, coef.Ahead))
+		r.PREFETCHT0(after(x, coef.Ahead))
 	}
 	if r.e != nil && r.Element <= Float64 {
 		r.prefetchSoon(r.element(r.e, k, i, r.f()))

@@ -21,7 +21,7 @@ func (b *builder) finishSingle() {
 	const woven, skew = 4, 2
 	each(woven*b.width(), func() {
 		b.weave(woven, skew, func(number int) {
-			slot := func(name string) operand.Mem { return b.after(b.slot(name, i), number*b.vectorBytes()) }
+			slot := func(name string) operand.Mem { return after(b.slot(name, i), number*b.vectorBytes()) }
 			rest, d, scale, g := b.copy(slot("rest")), b.vector(), b.vector(), b.vector()
 			b.add(d, rest, one)
 			b.VPSUBD(one, d, d)
@@ -40,23 +40,25 @@ func (b *builder) finishSingle() {
 	counts := b.compare(notEqual, keep, b.zero())
 	type lanes struct{ loss, nll vec }
 	totals := make([]lanes, 8*coef.RowLanes/b.vectorBytes())
-	total := func(name string, number int) operand.Mem { return b.after(b.arg(name), number*b.vectorBytes()) }
+	total := func(name string, number int) operand.Mem { return after(b.arg(name), number*b.vectorBytes()) }
 	for number := range totals {
 		totals[number] = lanes{b.copy(total("sumLoss", number)), b.copy(total("sumNLL", number))}
 	}
 	each(coef.RowLanes, func() {
 		for number, t := range totals {
 			widen := func(convert func(...operand.Op), name string) vec {
-				m, v := b.arg(name), b.vector()
-				m.Index, m.Scale = i, 4
-				convert(b.after(m, number*b.vectorBytes()/2), v)
+				v := b.vector()
+				convert(b.slots(name, i, number, 4), v)
 				return v
 			}
-			store := func(v vec, name string) { b.VMOVUPD(v, b.after(b.slot(name, i), number*b.vectorBytes())) }
+			store := func(v vec, name string) { b.VMOVUPD(v, b.slots(name, i, number, 8)) }
 			log, y, nll := widen(b.VCVTPS2PD, "log"), widen(b.VCVTPS2PD, "target"), b.vector()
-			b.add(y, y, widen(b.VCVTPS2PD, "minus"))
+			minus := widen(b.VCVTPS2PD, "minus")
+			b.add(y, y, minus)
 			b.mulAddTo(log, widen(b.VCVTDQ2PD, "exponent"), b.data.float64(coef.Ln2Hi))
-			store(log, "lse")
+			lse := minus
+			b.sub(lse, log, minus)
+			store(lse, "lse")
 			b.sub(nll, log, y)
 			b.add(t.nll, t.nll, nll)
 			b.keep(y, counts) // 0·(−Inf) counts as 0
