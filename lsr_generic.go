@@ -11,7 +11,7 @@ import (
 // kernels in assembly give the same bits. A row's numbers depend on its logits, its target, the options and K, and on
 // nothing else. What that takes:
 //
-//   - exp is one sequence of operations for each element, fused multiply-adds included (exp32, exp64). It is taken of
+//   - exp is one sequence of operations for each element, fused multiply-adds included (see elementary.go). It is taken of
 //     x−m, m being the maximum of the row. A row of more than 8192 classes is taken in segments of 1024, each with a maximum
 //     of its own, whose sums are brought to the row's maximum in float64.
 //   - Sums go over virtual lanes, 16 of float32 or 8 of float64: element k belongs to lane k mod 16, which adds its elements
@@ -35,152 +35,6 @@ func isFloat64[F real]() bool { return unsafe.Sizeof(F(0)) == 8 }
 
 // blockOf is the number of elements after which the lanes are folded.
 func blockOf[F real]() int { return coef.Block / int(unsafe.Sizeof(F(0))) }
-
-// tie28 are the bits of a float64 below those that decide its rounding to float32.
-const tie28 = uint64(1)<<28 - 1
-
-// magic64 does in float64 what [coef.Exp32Magic] does in float32: its unit is 1 too.
-const magic64 = coef.Exp64Magic
-
-// expGroup32 sets e to the exponentials of x − pivot, and x to these differences, which are at most 0, or NaN.
-//
-// A float32 FMA is computed as float64(a)*float64(b) + float64(c): the product is exact, and the sum is rounded once more
-// than the FMA is when it becomes a float32. That shows only when the sum is halfway between two float32 or exactly one
-// of them: low 28 bits zero. Such elements go to exp32.
-func expGroup32(e, x *group[float32], n int, pivot float32) {
-	for i := range x[:n] {
-		d := x[i] - pivot
-		x[i] = d
-		if d < coef.Exp32Min {
-			e[i] = 0
-			continue
-		}
-		z := float64(d)*coef.Exp32Inv + magic64
-		b := math.Float64bits(z)
-		r := float32(float64(d) - (z-magic64)*coef.Exp32Step)
-		t := float64(r)*coef.Exp32C3 + coef.Exp32C2
-		p := float64(r*r)*float64(float32(t)) + float64(r)
-		s := float64(math.Float32frombits(coef.Exp32Table[b&7] + uint32(b)<<20))
-		v := s*float64(float32(p)) + s
-		e[i] = float32(v)
-		if math.Float64bits(t)&tie28 == 0 || math.Float64bits(p)&tie28 == 0 || math.Float64bits(v)&tie28 == 0 {
-			if e[i] = 1; d != 0 {
-				e[i] = exp32(d)
-			}
-		}
-	}
-}
-
-// exp32 is eˣ for x ≤ 0 with every FMA rounded as it must be: what expGroup32 computes, written to be read.
-func exp32(x float32) float32 {
-	if x < coef.Exp32Min {
-		return 0
-	}
-	z := float64(x)*coef.Exp32Inv + magic64 // exact but for the rounding to an integer
-	b := math.Float64bits(z)
-	r := float32(float64(x) - (z-magic64)*coef.Exp32Step) // exact but for the rounding to float32
-	p := fma32(float32(r*r), fma32(coef.Exp32C3, r, coef.Exp32C2), r)
-	s := math.Float32frombits(coef.Exp32Table[b&7] + uint32(b)<<20)
-	return fma32(s, p, s)
-}
-
-// fma32 is x·y + z rounded once.
-func fma32(x, y, z float32) float32 {
-	p := float64(x) * float64(y)
-	s := p + float64(z)
-	if math.Float64bits(s)&tie28 == 0 {
-		return fmaTie(p, float64(z))
-	}
-	return float32(s)
-}
-
-// fmaTie is p + c rounded once to float32: the float64 sum is rounded to odd first, so that the second rounding does no harm
-// (Boldo and Melquiond, 2008).
-func fmaTie(p, c float64) float32 {
-	s := p + c
-	b := math.Float64bits(s)
-	// TwoSum (Knuth): the error of the sum.
-	cc := s - p
-	err := (p - (s - cc)) + (c - cc)
-	if err != 0 && b<<1>>53 != 0x7FF {
-		if (err > 0) == (s > 0) {
-			s = math.Float64frombits(b | 1)
-		} else {
-			s = math.Float64frombits((b - 1) | 1)
-		}
-	}
-	return float32(s)
-}
-
-// fma is x·y + z rounded once.
-func fma[F real](x, y, z F) F {
-	if isFloat64[F]() {
-		return F(math.FMA(float64(x), float64(y), float64(z)))
-	}
-	return F(fma32(float32(x), float32(y), float32(z)))
-}
-
-// exp64 is eˣ for x ≤ 0.
-func exp64(x float64) float64 {
-	if x < coef.Exp64Min {
-		return 0
-	}
-	z := math.FMA(x, coef.Exp64Inv, coef.Exp64Magic)
-	b := math.Float64bits(z)
-	n := z - coef.Exp64Magic
-	r := math.FMA(n, -coef.Exp64StepLo, math.FMA(n, -coef.Exp64StepHi, x))
-	t := math.FMA(coef.Exp64C7, r, coef.Exp64C6)
-	t = math.FMA(t, r, coef.Exp64C5)
-	t = math.FMA(t, r, coef.Exp64C4)
-	t = math.FMA(t, r, coef.Exp64C3)
-	t = math.FMA(t, r, coef.Exp64C2)
-	p := math.FMA(float64(r*r), t, r)
-	s := math.Float64frombits(coef.Exp64Table[b&7] + b<<49)
-	return math.FMA(s, p, s)
-}
-
-// expGroup sets e to the exponentials of x − pivot, and x to these differences.
-func expGroup[F real](e, x *group[F], n int, pivot F) {
-	switch x := any(x).(type) {
-	case *group[float32]:
-		expGroup32(any(e).(*group[float32]), x, n, float32(pivot))
-	case *group[float64]:
-		e := any(e).(*group[float64])
-		for i := range x[:n] {
-			x[i] -= float64(pivot)
-			e[i] = exp64(x[i])
-		}
-	}
-}
-
-// log1p is log(1+f) for f ≥ 0, or NaN; at most 1.05 ulp off (measured). With 1+f = 2ᵏ·(1+g) and 1+g in [¾, 1½), g = f where
-// k is 0: log(1+g) = 2·atanh(s) with s = g/(2+g), that is g − s·(g − s²·P(s²)).
-func log1p(f float64) float64 {
-	d := math.Float64bits(1+f) - math.Float64bits(0.75)
-	scale := math.Float64frombits(math.Float64bits(1) - d&^(1<<52-1)) // 2⁻ᵏ
-	k := math.Float64frombits(d>>52|math.Float64bits(coef.Two52)) - coef.Two52
-	g := math.FMA(f, scale, scale-1)
-	s := g / (2 + g)
-	z := float64(s * s)
-	p := math.FMA(coef.LogP6, z, coef.LogP5)
-	p = math.FMA(p, z, coef.LogP4)
-	p = math.FMA(p, z, coef.LogP3)
-	p = math.FMA(p, z, coef.LogP2)
-	p = math.FMA(p, z, coef.LogP1)
-	p = math.FMA(p, z, coef.LogP0)
-	w := math.FMA(-s, math.FMA(-z, p, g), float64(k*coef.Ln2Lo))
-	return math.FMA(k, coef.Ln2Hi, g+w)
-}
-
-// log32 is log(1+e) for e in [0, 1], or NaN; at most 1.2 ulp off (measured).
-func log32(e float32) float32 {
-	c := &coef.Log32
-	q := c[len(c)-1]
-	for k := len(c) - 2; k >= 0; k-- {
-		q = fma32(q, e, c[k])
-	}
-	return fma32(q, float32(e*e), e)
-}
 
 // at is the address of element i of an array.
 func at[T any](p unsafe.Pointer, i int) *T {
@@ -530,12 +384,17 @@ func finished(a *args) int {
 // The logarithm's fraction and the gradient are computed in float32.
 func finishSingleRows(a *args, grad bool) {
 	rest, f, gy := of[float32](&a.rest), of[float32](&a.f), of[float32](&a.gy)
-	var logs [coef.RowLanes]float64
+	var exponents, fractions, logs group[float32]
 	for i := range finished(a) {
-		if i%coef.RowLanes == 0 {
-			logSingle(&logs, rest[i:])
+		if i%groupSize == 0 {
+			n := min(groupSize, finished(a)-i)
+			for r, rest := range rest[i : i+n] {
+				exponents[r], fractions[r] = reduceLog(rest)
+			}
+			logGroup32(&logs, &fractions, n)
 		}
-		log, minus := logs[i%coef.RowLanes], float64(of[float32](&a.minus)[i])
+		log := math.FMA(float64(exponents[i%groupSize]), coef.Ln2Hi, float64(logs[i%groupSize]))
+		minus := float64(of[float32](&a.minus)[i])
 		y := float64(of[float32](&a.target)[i]) + minus
 		nll := log - y
 		if a.keep == 0 { // 0·(−Inf) counts as 0
@@ -552,35 +411,6 @@ func finishSingleRows(a *args, grad bool) {
 			p := fma32(float32(ey*f[i]), float32(a.eps), -of[float32](&a.smooth)[i])
 			gy[i] = fma32(float32(a.keep), float32((ey-total)*f[i]), p)
 		}
-	}
-}
-
-// logSingle is log(1+f) for f ≥ 0, or NaN, of some f, with 1+f = 2ᵏ·(1+g) and 1+g in [1, 2). The fractions log(1+g) are those of log32,
-// computed beside one another, and like the exponentials of expGroup32 with a float64 for each FMA where that makes no difference.
-func logSingle(logs *[coef.RowLanes]float64, f []float32) {
-	var g, q [coef.RowLanes]float32
-	var exponent [coef.RowLanes]uint32
-	for r := range logs {
-		d := math.Float32bits(1+f[r]) - math.Float32bits(1)
-		scale := math.Float32frombits(math.Float32bits(1) - d&^(1<<23-1)) // 2⁻ᵏ
-		exponent[r], g[r] = d>>23, fma32(f[r], scale, scale-1)
-		q[r] = coef.Log32[len(coef.Log32)-1]
-	}
-	tie := false
-	for k := len(coef.Log32) - 2; k >= 0; k-- {
-		c := float64(coef.Log32[k])
-		for r := range q {
-			s := float64(q[r])*float64(g[r]) + c
-			tie = tie || math.Float64bits(s)&tie28 == 0
-			q[r] = float32(s)
-		}
-	}
-	for r := range q {
-		s := float64(q[r])*float64(g[r]*g[r]) + float64(g[r])
-		if tie || math.Float64bits(s)&tie28 == 0 {
-			s = float64(log32(g[r]))
-		}
-		logs[r] = math.FMA(float64(exponent[r]), coef.Ln2Hi, float64(float32(s)))
 	}
 }
 
@@ -608,7 +438,7 @@ func expTargets[F real](a *args) {
 // Sums over rows are of float64. Rows with a label below 0 add nothing; whatever is written as their gradient is to be overwritten.
 func pairRows(a *args, grad bool) {
 	near := float32(a.epsG)
-	var e, d, gaps, maxima group[float32]
+	var e, d, logs, gaps, maxima group[float32]
 	for start := 0; start < a.rows; start += groupSize {
 		n := min(groupSize, a.rows-start)
 		x := unsafe.Slice((*[2]float32)(a.x), a.rows)[start:]
@@ -628,8 +458,9 @@ func pairRows(a *args, grad bool) {
 			}
 		}
 		expGroup32(&e, &d, n, 0)
+		logGroup32(&logs, &e, n)
 		for i := range n {
-			r, log, gap := start+i, log32(e[i]), gaps[i]
+			r, log, gap := start+i, logs[i], gaps[i]
 			above, finite := max(gap, 0), min(gap, math.MaxFloat32) // of a target's −Inf, above is to be left
 			if near == 0 {
 				finite = 0 // 0·Inf counts as 0

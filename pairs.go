@@ -23,11 +23,6 @@ func (w *worker[T, F]) takesPairs(j *job[T], v *vectors[F]) bool {
 	return j.logits.Classes == 2 && w.takesSingle(j, v)
 }
 
-// takesSingle says whether a job's rows are finished in float32, partly: see finishSingleRows.
-func (w *worker[T, F]) takesSingle(j *job[T], v *vectors[F]) bool {
-	return !isFloat64[F]() && j.index && v.coef == nil && j.c.zloss == 0 && !j.c.mask
-}
-
 // preparePairs sets what the rows have in common.
 func (w *worker[T, F]) preparePairs(j *job[T]) {
 	p := &w.pairs

@@ -129,6 +129,11 @@ func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 // gradientPlanes turns the exponentials that sumPlanes has left into gradients: at once in the caller's memory, where that has
 // planes of F, or in planeX, to be copied.
 func (w *worker[T, F]) gradientPlanes() {
+	if w.shape == tiles && w.form == uniform && kind[T]() == 0 { // at once to rows
+		w.plane = base(w.planeX)
+		w.run(opTileScale, 0)
+		return
+	}
 	caller, dstStep := w.view, w.dstStep
 	direct := w.shape == planes && w.whole() && unsafe.Sizeof(*new(T)) == unsafe.Sizeof(F(0))
 	if !direct {
@@ -137,12 +142,6 @@ func (w *worker[T, F]) gradientPlanes() {
 	w.e, w.t = base(w.planeX), nil
 	if w.form == dense {
 		w.t = base(w.planeT)
-	}
-	if w.shape == tiles && w.form == uniform && kind[T]() == 0 {
-		w.plane, w.dst = w.e, caller.dst
-		w.run(opTileScale, 0)
-		w.view, w.dstStep = caller, dstStep
-		return
 	}
 	w.rows = paddedRows[F](w.rows)
 	w.run(opPlaneScale, w.form)

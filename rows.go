@@ -201,6 +201,11 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	}
 }
 
+// takesSingle says whether a job's rows are finished in float32, partly: see finishSingleRows.
+func (w *worker[T, F]) takesSingle(j *job[T], v *vectors[F]) bool {
+	return !isFloat64[F]() && j.index && v.coef == nil && j.c.zloss == 0 && !j.c.mask
+}
+
 // wholeFolds is how many rows folds read and write, where there are some: 16 at a time, at most.
 func wholeFolds(rows int) int { return (rows + 15) &^ 15 }
 

@@ -357,7 +357,7 @@ func (b *builder) logConstants() (c logConstants) {
 	return c
 }
 
-// reduceLog1p is what log(1+f) is made of, as in lsr_generic.go: 1+f = 2ᵏ·(1+g), s = g/(2+g).
+// reduceLog1p is what log(1+f) is made of, as in elementary.go of package lsr: 1+f = 2ᵏ·(1+g), s = g/(2+g).
 func (b *builder) reduceLog1p(l logConstants, f vec) (g, s, k vec) {
 	d, scale := b.vector(), b.vector()
 	g, s, k = b.vector(), b.vector(), b.vector()
