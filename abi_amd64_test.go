@@ -19,7 +19,7 @@ import (
 func entries() map[string]unsafe.Pointer {
 	found := map[string]unsafe.Pointer{}
 	const aligned = 16 // functions are, at least
-	start := reflect.ValueOf(call).Pointer()
+	start := reflect.ValueOf(features).Pointer()
 	for _, step := range []int{aligned, -aligned} {
 		for p := unsafe.Add(nil, start&^(aligned-1)); ; p = unsafe.Add(p, step) {
 			f := runtime.FuncForPC(uintptr(p))
@@ -41,7 +41,7 @@ func TestABI(t *testing.T) {
 	for _, k := range callable(t) {
 		require.Contains(t, entry, k.name)
 		for _, n := range k.sizes(1, 2, 3, 7, 8, 10, 15, 16, 33, 64, 127, 200, 513) {
-			a := kernelArgs(t, k.kernel, 16, n)
+			a := kernelArgs(t, k, 16, n)
 			require.Empty(t, abi.Broken(entry[k.name], unsafe.Pointer(a)), "%s of %d classes", k.name, n)
 			a.labels = base([]int32{-1, 0, -1, -1, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1, -1})
 			require.Empty(t, abi.Broken(entry[k.name], unsafe.Pointer(a)), "%s of %d classes with rows to skip", k.name, n)

@@ -200,7 +200,7 @@ func kernelLabels[L Label](i isa, a *args, to []int32, from []L, classes int) (n
 	for ok && n+eight <= len(from) {
 		a.rows = min(most, (len(from)-n)&^(eight-1))
 		a.x, a.labels = unsafe.Pointer(&from[n]), unsafe.Pointer(&to[n])
-		call(i, int(size/8), opLabels, 0, a)
+		call(i, int(size/8), opLabels, a)
 		n, ok = n+a.rows, a.bad == 0
 	}
 	a.view = view{} // none of the caller's memory is kept

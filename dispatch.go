@@ -26,13 +26,15 @@ var leastBytes = [...]int{avx2: 32, avx512: 0}
 
 func (i isa) String() string { return isaNames[i] }
 
-// kernel is an entry of the table of kernels in assembly.
+// kernel is a kernel in assembly.
 type kernel struct {
 	name    string
 	isa     isa
 	element int
+	classes int // what it is specialized for, or 0
 	op      op
 	form    form
+	code    func(args unsafe.Pointer)
 }
 
 // An op is what a kernel does.
@@ -118,27 +120,58 @@ func Kernels() []string {
 	return names
 }
 
+// kernelTable has the code of kernels; nil: there is none.
+type kernelTable [ops][forms]func(args unsafe.Pointer)
+
+// kernelTables are the kernels for any number of classes, by instruction set and element type.
+var kernelTables = func() (tables [len(isaNames)][len(elementNames)]kernelTable) {
+	for _, k := range kernels {
+		tables[k.isa][k.element][k.op][k.form] = k.code
+	}
+	for e := range tables[avx2] {
+		for o := opMax; o <= opScale; o++ { // coefficients of classes are those of distributions, without targets
+			tables[avx2][e][o][classwise], tables[avx512][e][o][classwise] = tables[avx2][e][o][dense], tables[avx512][e][o][dense]
+		}
+		tables[avx512][e].fill(&tables[avx2][e])
+	}
+	for i := range tables { // what the half types are computed in
+		tables[i][2].fill(&tables[i][0])
+		tables[i][3].fill(&tables[i][0])
+	}
+	return tables
+}()
+
+// fill takes what there is not from another table.
+func (t *kernelTable) fill(from *kernelTable) {
+	for o := range t {
+		for f := range t[o] {
+			if t[o][f] == nil {
+				t[o][f] = from[o][f]
+			}
+		}
+	}
+}
+
+// call calls a kernel of an element type, for any number of classes, whatever else the job's are.
+func call(i isa, element int, o op, a *args) { kernelTables[i][element][o][uniform](unsafe.Pointer(a)) }
+
 // run calls a kernel.
 func (w *worker[T, F]) run(o op, f form) {
 	if o == opSum && w.e != nil {
 		o = opSumExp
 	}
-	if w.isa != plainGo && (w.step == 1 && w.n >= w.least || o >= opPlaneSumExp) {
-		if f == classwise && o <= opScale {
-			f = dense
-		}
-		k := w.specialized(o, f)
-		if k != nil {
-			k(unsafe.Pointer(&w.args))
-			return
-		}
-		element := kind[T]()
-		if o >= opFold || o >= opPlaneSumExp && o <= opPlaneScale {
-			element = computedKind[T]()
-		}
-		call(w.isa, element, o, f, &w.args)
-		return
+	switch {
+	case w.isa == plainGo || o < opPlaneSumExp && (w.step != 1 || w.n < w.least):
+		w.runGo(o, f)
+	case w.n == w.segment:
+		w.kernels[o][f](unsafe.Pointer(&w.args))
+	default:
+		w.lastKernels[o][f](unsafe.Pointer(&w.args))
 	}
+}
+
+// runGo calls a kernel in plain Go.
+func (w *worker[T, F]) runGo(o op, f form) {
 	switch o {
 	case opMax:
 		maxRows[T, F](&w.args)

@@ -2,11 +2,8 @@ package lsr
 
 import (
 	"math"
-	"reflect"
-	"runtime"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"testing"
 	"unsafe"
 
@@ -15,12 +12,7 @@ import (
 	"github.com/golsr/lsr/internal/coef"
 )
 
-// callee is a kernel of the table, or one that is specialized for a class count.
-type callee struct {
-	kernel
-	classes int // 0: any number
-	call    func(*args)
-}
+func (k kernel) call(a *args) { k.code(unsafe.Pointer(a)) }
 
 // ofPlanes reports whether the lanes of a kernel are rows.
 func (k kernel) ofPlanes() bool { return k.op >= opPlaneSumExp && k.op <= opNarrow }
@@ -98,7 +90,7 @@ func setSlots[F real](a *args) {
 }
 
 // sizes are the class counts that a kernel is for.
-func (k callee) sizes(all ...int) (sizes []int) {
+func (k kernel) sizes(all ...int) (sizes []int) {
 	if k.classes != 0 {
 		return []int{k.classes}
 	}
@@ -111,30 +103,17 @@ func (k callee) sizes(all ...int) (sizes []int) {
 }
 
 // callable are the kernels that this machine has. It says which it has not.
-func callable(tb testing.TB) (ks []callee) {
+func callable(tb testing.TB) (ks []kernel) {
 	tb.Helper()
 	if len(kernels) == 0 {
 		tb.Skip("NOT TESTED: this build has no assembly")
 	}
 	missing := map[isa]int{}
-	add := func(k callee) {
+	for _, k := range slices.Concat(kernels, builtin) {
 		if slices.Contains(available, k.isa) {
 			ks = append(ks, k)
 		} else {
 			missing[k.isa]++
-		}
-	}
-	for _, k := range kernels {
-		add(callee{k, 0, func(a *args) { call(k.isa, k.element, k.op, k.form, a) }})
-	}
-	for _, s := range specials {
-		for o := range s.kernels {
-			for f, fn := range s.kernels[o] {
-				if fn != nil {
-					_, name, _ := strings.Cut(runtime.FuncForPC(reflect.ValueOf(fn).Pointer()).Name(), "/lsr.")
-					add(callee{kernel{name, s.isa, s.element, op(o), form(f)}, s.classes, func(a *args) { fn(unsafe.Pointer(a)) }})
-				}
-			}
 		}
 	}
 	for i, n := range missing {
@@ -148,7 +127,7 @@ func TestKernelArgs(t *testing.T) {
 	for _, k := range callable(t) {
 		for _, n := range k.sizes(1, 2, 3, 7, 10, 33, 200) {
 			for _, rows := range []int{16, maxSlots} {
-				a := kernelArgs(t, k.kernel, rows, n)
+				a := kernelArgs(t, k, rows, n)
 				before := *a
 				k.call(a)
 				require.Equal(t, before.view, a.view, k.name) // arguments stay
@@ -165,7 +144,7 @@ func TestKernelsSkip(t *testing.T) {
 			continue // these skip nothing
 		}
 		for _, n := range k.sizes(1, 16, 33, 200) {
-			a := kernelArgs(t, k.kernel, 16, n)
+			a := kernelArgs(t, k, 16, n)
 			for _, p := range []*unsafe.Pointer{&a.x, &a.t, &a.e, &a.dst, &a.lanesE, &a.lanesD, &a.lanesA} {
 				*p = nil
 			}

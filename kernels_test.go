@@ -162,7 +162,7 @@ func finishKernelsOf[F real](t *testing.T, ops ...op) {
 				want = w.args
 				for _, i := range available[:len(available)-1] {
 					got := a
-					call(i, element, o, 0, &got)
+					call(i, element, o, &got)
 					n := finished(&a)
 					for name, pair := range map[string][2]*slots{"loss": {&want.loss, &got.loss}, "z": {&want.z, &got.z}, "lse": {&want.lse, &got.lse}} {
 						sameBits(t, pair[0][:n], pair[1][:n], fmt.Sprintf("%v op=%d rows=%d first=%d %s", i, o, rows, a.first, name))
@@ -212,7 +212,7 @@ func TestPairKernels(t *testing.T) {
 						if i == plainGo {
 							pairRows(&a, grad)
 						} else {
-							call(i, 0, o, 0, &a)
+							call(i, 0, o, &a)
 						}
 						all := append(a.sumLoss[:], a.sumNLL[:]...)
 						for r, y := range labels {

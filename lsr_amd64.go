@@ -8,346 +8,346 @@ import "unsafe"
 func features() (ecx uint32)
 
 //go:noescape
-func maxFloat32AVX2(a *args)
+func maxFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func sumUniformFloat32AVX2(a *args)
+func sumUniformFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func sumExpUniformFloat32AVX2(a *args)
+func sumExpUniformFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func scaleUniformFloat32AVX2(a *args)
+func scaleUniformFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func sumExpDenseFloat32AVX2(a *args)
+func sumExpDenseFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func scaleDenseFloat32AVX2(a *args)
+func scaleDenseFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func tileScaleFloat32AVX2(a *args)
+func tileScaleFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func transposeFloat32AVX2(a *args)
+func transposeFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func transposeBackFloat32AVX2(a *args)
+func transposeBackFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func widenFloat32AVX2(a *args)
+func widenFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func labelsFloat32AVX2(a *args)
+func labelsFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func foldFloat32AVX2(a *args)
+func foldFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func planeSumExpUniformFloat32AVX2(a *args)
+func planeSumExpUniformFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func planeScaleUniformFloat32AVX2(a *args)
+func planeScaleUniformFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func planeSumExpClasswiseFloat32AVX2(a *args)
+func planeSumExpClasswiseFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func planeScaleClasswiseFloat32AVX2(a *args)
+func planeScaleClasswiseFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func planeSumExpDenseFloat32AVX2(a *args)
+func planeSumExpDenseFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func planeScaleDenseFloat32AVX2(a *args)
+func planeScaleDenseFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func finishFloat32AVX2(a *args)
+func finishFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func finishGradFloat32AVX2(a *args)
+func finishGradFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func expTargetsFloat32AVX2(a *args)
+func expTargetsFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func maxFloat64AVX2(a *args)
+func maxFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func sumUniformFloat64AVX2(a *args)
+func sumUniformFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func sumExpUniformFloat64AVX2(a *args)
+func sumExpUniformFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func scaleUniformFloat64AVX2(a *args)
+func scaleUniformFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func sumExpDenseFloat64AVX2(a *args)
+func sumExpDenseFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func scaleDenseFloat64AVX2(a *args)
+func scaleDenseFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func transposeFloat64AVX2(a *args)
+func transposeFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func transposeBackFloat64AVX2(a *args)
+func transposeBackFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func widenFloat64AVX2(a *args)
+func widenFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func labelsFloat64AVX2(a *args)
+func labelsFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func foldFloat64AVX2(a *args)
+func foldFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func planeSumExpUniformFloat64AVX2(a *args)
+func planeSumExpUniformFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func planeScaleUniformFloat64AVX2(a *args)
+func planeScaleUniformFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func planeSumExpClasswiseFloat64AVX2(a *args)
+func planeSumExpClasswiseFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func planeScaleClasswiseFloat64AVX2(a *args)
+func planeScaleClasswiseFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func planeSumExpDenseFloat64AVX2(a *args)
+func planeSumExpDenseFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func planeScaleDenseFloat64AVX2(a *args)
+func planeScaleDenseFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func finishFloat64AVX2(a *args)
+func finishFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func finishGradFloat64AVX2(a *args)
+func finishGradFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func expTargetsFloat64AVX2(a *args)
+func expTargetsFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func maxFloat16AVX2(a *args)
+func maxFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func sumUniformFloat16AVX2(a *args)
+func sumUniformFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func sumExpUniformFloat16AVX2(a *args)
+func sumExpUniformFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func scaleUniformFloat16AVX2(a *args)
+func scaleUniformFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func sumExpDenseFloat16AVX2(a *args)
+func sumExpDenseFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func scaleDenseFloat16AVX2(a *args)
+func scaleDenseFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func transposeFloat16AVX2(a *args)
+func transposeFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func transposeBackFloat16AVX2(a *args)
+func transposeBackFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func widenFloat16AVX2(a *args)
+func widenFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func narrowFloat16AVX2(a *args)
+func narrowFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func maxBFloat16AVX2(a *args)
+func maxBFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func sumUniformBFloat16AVX2(a *args)
+func sumUniformBFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func sumExpUniformBFloat16AVX2(a *args)
+func sumExpUniformBFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func scaleUniformBFloat16AVX2(a *args)
+func scaleUniformBFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func sumExpDenseBFloat16AVX2(a *args)
+func sumExpDenseBFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func scaleDenseBFloat16AVX2(a *args)
+func scaleDenseBFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func transposeBFloat16AVX2(a *args)
+func transposeBFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func transposeBackBFloat16AVX2(a *args)
+func transposeBackBFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func widenBFloat16AVX2(a *args)
+func widenBFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func narrowBFloat16AVX2(a *args)
+func narrowBFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
-func finishSingleFloat32AVX2(a *args)
+func finishSingleFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func finishSingleGradFloat32AVX2(a *args)
+func finishSingleGradFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func pairFloat32AVX2(a *args)
+func pairFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func pairGradFloat32AVX2(a *args)
+func pairGradFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func maxFloat32AVX512(a *args)
+func maxFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func sumUniformFloat32AVX512(a *args)
+func sumUniformFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func sumExpUniformFloat32AVX512(a *args)
+func sumExpUniformFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func scaleUniformFloat32AVX512(a *args)
+func scaleUniformFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func sumExpDenseFloat32AVX512(a *args)
+func sumExpDenseFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func scaleDenseFloat32AVX512(a *args)
+func scaleDenseFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func tileScaleFloat32AVX512(a *args)
+func tileScaleFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func transposeFloat32AVX512(a *args)
+func transposeFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func foldFloat32AVX512(a *args)
+func foldFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func planeSumExpUniformFloat32AVX512(a *args)
+func planeSumExpUniformFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func planeScaleUniformFloat32AVX512(a *args)
+func planeScaleUniformFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func planeSumExpClasswiseFloat32AVX512(a *args)
+func planeSumExpClasswiseFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func planeScaleClasswiseFloat32AVX512(a *args)
+func planeScaleClasswiseFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func planeSumExpDenseFloat32AVX512(a *args)
+func planeSumExpDenseFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func planeScaleDenseFloat32AVX512(a *args)
+func planeScaleDenseFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func finishFloat32AVX512(a *args)
+func finishFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func finishGradFloat32AVX512(a *args)
+func finishGradFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func expTargetsFloat32AVX512(a *args)
+func expTargetsFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func maxFloat64AVX512(a *args)
+func maxFloat64AVX512(a unsafe.Pointer)
 
 //go:noescape
-func sumUniformFloat64AVX512(a *args)
+func sumUniformFloat64AVX512(a unsafe.Pointer)
 
 //go:noescape
-func sumExpUniformFloat64AVX512(a *args)
+func sumExpUniformFloat64AVX512(a unsafe.Pointer)
 
 //go:noescape
-func scaleUniformFloat64AVX512(a *args)
+func scaleUniformFloat64AVX512(a unsafe.Pointer)
 
 //go:noescape
-func sumExpDenseFloat64AVX512(a *args)
+func sumExpDenseFloat64AVX512(a unsafe.Pointer)
 
 //go:noescape
-func scaleDenseFloat64AVX512(a *args)
+func scaleDenseFloat64AVX512(a unsafe.Pointer)
 
 //go:noescape
-func planeSumExpUniformFloat64AVX512(a *args)
+func planeSumExpUniformFloat64AVX512(a unsafe.Pointer)
 
 //go:noescape
-func planeScaleUniformFloat64AVX512(a *args)
+func planeScaleUniformFloat64AVX512(a unsafe.Pointer)
 
 //go:noescape
-func planeSumExpClasswiseFloat64AVX512(a *args)
+func planeSumExpClasswiseFloat64AVX512(a unsafe.Pointer)
 
 //go:noescape
-func planeScaleClasswiseFloat64AVX512(a *args)
+func planeScaleClasswiseFloat64AVX512(a unsafe.Pointer)
 
 //go:noescape
-func planeSumExpDenseFloat64AVX512(a *args)
+func planeSumExpDenseFloat64AVX512(a unsafe.Pointer)
 
 //go:noescape
-func planeScaleDenseFloat64AVX512(a *args)
+func planeScaleDenseFloat64AVX512(a unsafe.Pointer)
 
 //go:noescape
-func finishFloat64AVX512(a *args)
+func finishFloat64AVX512(a unsafe.Pointer)
 
 //go:noescape
-func finishGradFloat64AVX512(a *args)
+func finishGradFloat64AVX512(a unsafe.Pointer)
 
 //go:noescape
-func expTargetsFloat64AVX512(a *args)
+func expTargetsFloat64AVX512(a unsafe.Pointer)
 
 //go:noescape
-func maxFloat16AVX512(a *args)
+func maxFloat16AVX512(a unsafe.Pointer)
 
 //go:noescape
-func sumUniformFloat16AVX512(a *args)
+func sumUniformFloat16AVX512(a unsafe.Pointer)
 
 //go:noescape
-func sumExpUniformFloat16AVX512(a *args)
+func sumExpUniformFloat16AVX512(a unsafe.Pointer)
 
 //go:noescape
-func scaleUniformFloat16AVX512(a *args)
+func scaleUniformFloat16AVX512(a unsafe.Pointer)
 
 //go:noescape
-func sumExpDenseFloat16AVX512(a *args)
+func sumExpDenseFloat16AVX512(a unsafe.Pointer)
 
 //go:noescape
-func scaleDenseFloat16AVX512(a *args)
+func scaleDenseFloat16AVX512(a unsafe.Pointer)
 
 //go:noescape
-func maxBFloat16AVX512(a *args)
+func maxBFloat16AVX512(a unsafe.Pointer)
 
 //go:noescape
-func sumUniformBFloat16AVX512(a *args)
+func sumUniformBFloat16AVX512(a unsafe.Pointer)
 
 //go:noescape
-func sumExpUniformBFloat16AVX512(a *args)
+func sumExpUniformBFloat16AVX512(a unsafe.Pointer)
 
 //go:noescape
-func scaleUniformBFloat16AVX512(a *args)
+func scaleUniformBFloat16AVX512(a unsafe.Pointer)
 
 //go:noescape
-func sumExpDenseBFloat16AVX512(a *args)
+func sumExpDenseBFloat16AVX512(a unsafe.Pointer)
 
 //go:noescape
-func scaleDenseBFloat16AVX512(a *args)
+func scaleDenseBFloat16AVX512(a unsafe.Pointer)
 
 //go:noescape
-func finishSingleFloat32AVX512(a *args)
+func finishSingleFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func finishSingleGradFloat32AVX512(a *args)
+func finishSingleGradFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func pairFloat32AVX512(a *args)
+func pairFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
-func pairGradFloat32AVX512(a *args)
+func pairGradFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
 func planeSumExpUniformFloat32AVX2K3(a unsafe.Pointer)

@@ -438,7 +438,7 @@ func (m *kernelMemory) call(k kernel, n, rows, pad int, s side, more int) error 
 	a.ahead = rows - coef.RowsAhead
 	whole := wholeFolds(rows)
 	a.lanes, a.sums = in("lanes", whole*a.blocks*coef.Lanes, 1, 0), out("sums", whole*8, 1, 0)
-	if err := fault(func() { call(k.isa, k.element, k.op, k.form, a) }); err != nil {
+	if err := fault(func() { k.call(a) }); err != nil {
 		return err
 	}
 	for name, f := range m.out {

@@ -232,9 +232,9 @@ func (w *worker[T, F]) interleave(first, second unsafe.Pointer, pairs []F, back 
 		w.rows, w.n, w.plane, w.planeStep = whole, 2, first, int(uintptr(second)-uintptr(first))
 		w.x, w.xStride, w.dst, w.dstStride = base(pairs), beside, base(pairs), beside
 		if back {
-			call(w.isa, 0, opTranspose, 0, &w.args)
+			call(w.isa, 0, opTranspose, &w.args)
 		} else {
-			call(w.isa, 0, opTransposeBack, 0, &w.args)
+			call(w.isa, 0, opTransposeBack, &w.args)
 		}
 		w.view, done = caller, whole
 	}

@@ -23,7 +23,7 @@ import (
 const maxStop = 2 * time.Millisecond
 
 // quickest is the least time of several calls of a kernel: what it takes when the machine does nothing else.
-func quickest(k callee, a *args) time.Duration {
+func quickest(k kernel, a *args) time.Duration {
 	least := time.Duration(math.MaxInt64)
 	for range 10 {
 		start := time.Now()
@@ -48,7 +48,7 @@ func BenchmarkPreemptionKernels(b *testing.B) {
 				case n == coef.Segment:
 					rows = maxSlots
 				}
-				a := kernelArgs(b, k.kernel, rows, n)
+				a := kernelArgs(b, k, rows, n)
 				if k.op == opFold {
 					a.folds, a.blocks = n/coef.Segment, a.rowBlocks*coef.Segment/n
 				}
@@ -147,8 +147,8 @@ func BenchmarkPreemptionGC(b *testing.B) {
 // TestPreemptionNotices plants a kernel's call that takes too long.
 func TestPreemptionNotices(t *testing.T) {
 	ks := callable(t)
-	k := ks[slices.IndexFunc(ks, func(k callee) bool { return k.op == opMax && k.element == 0 })]
-	a := kernelArgs(t, k.kernel, maxSlots, 1)
+	k := ks[slices.IndexFunc(ks, func(k kernel) bool { return k.op == opMax && k.element == 0 })]
+	a := kernelArgs(t, k, maxSlots, 1)
 	a.xStride = 0 // one long row, again and again
 	for quickest(k, a) < 2*maxStop {
 		a.n *= 2

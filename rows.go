@@ -17,38 +17,38 @@ const chunkElements = 1 << 14
 // worker is one goroutine's memory.
 type worker[T Element, F real] struct {
 	args
-	isa           isa
-	least         int // classes that kernels for rows want
-	form          form
-	single        bool       // rows are finished in float32, partly
-	specialFor    specialKey // what the next three are for
-	special       *special   // kernels for the classes of a row, or of a whole segment of it; nil if there are none
-	specialRest   *special   // those for its last segment
-	specialPlanes *special   // those for planes, which are of F
-	want          shape
-	shape         shape                      // of the chunk: what is wanted if there are rows enough
-	position      int                        // of its first row, modulo Inner
-	common                                   // what slots have
-	own           bool                       // the last job overwrote some of that by what its rows have
-	cleared       bool                       // slots have been cleared since main was set
-	planeX        []F                        // a chunk's logits, and their exponentials, with a vector of rows for each class
-	planeT        []F                        // its distribution targets
-	planeLanes    []F                        // of sums over planes
-	top           [maxSlots]int32            // targets, or −1 as soon as they are known not to be on top
-	topLogit      [maxSlots]float64          // their logits
-	none          [maxSlots + labelPad]int32 // labels of distribution targets: 0
-	constW        []F                        // 1−ε and ε/K for each class, where distribution targets have no vectors
-	constU        []F
-	zeroT         []T // zeros
-	zeroW         []F
-	turned        turning[T, F]
-	pairs         pairs[F]
-	lanes         []F       // of all blocks of a chunk
-	folded        []F       // their sums
-	scales        []float64 // of the segments of a long row: exponentials × scale are relative to the row's maximum
-	eBuffer       []F       // exponentials of a chunk, where the gradient's own memory is too narrow for them
-	masked        []bool    // whether rows of a chunk have masked classes; empty without masks
-	uBuffer       []F       // coefficients of these rows
+	isa         isa
+	least       int // classes that kernels for rows want
+	form        form
+	single      bool        // rows are finished in float32, partly
+	kernelsFor  specialKey  // what the next three are for
+	segment     int         // classes of a row, or of a whole segment of it,
+	kernels     kernelTable // their kernels,
+	lastKernels kernelTable // and those for its last segment
+	want        shape
+	shape       shape                      // of the chunk: what is wanted if there are rows enough
+	position    int                        // of its first row, modulo Inner
+	common                                 // what slots have
+	own         bool                       // the last job overwrote some of that by what its rows have
+	cleared     bool                       // slots have been cleared since main was set
+	planeX      []F                        // a chunk's logits, and their exponentials, with a vector of rows for each class
+	planeT      []F                        // its distribution targets
+	planeLanes  []F                        // of sums over planes
+	top         [maxSlots]int32            // targets, or −1 as soon as they are known not to be on top
+	topLogit    [maxSlots]float64          // their logits
+	none        [maxSlots + labelPad]int32 // labels of distribution targets: 0
+	constW      []F                        // 1−ε and ε/K for each class, where distribution targets have no vectors
+	constU      []F
+	zeroT       []T // zeros
+	zeroW       []F
+	turned      turning[T, F]
+	pairs       pairs[F]
+	lanes       []F       // of all blocks of a chunk
+	folded      []F       // their sums
+	scales      []float64 // of the segments of a long row: exponentials × scale are relative to the row's maximum
+	eBuffer     []F       // exponentials of a chunk, where the gradient's own memory is too narrow for them
+	masked      []bool    // whether rows of a chunk have masked classes; empty without masks
+	uBuffer     []F       // coefficients of these rows
 }
 
 // common is what all slots of a job have, unless its rows have their own.
@@ -125,6 +125,7 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	w.isa, w.lambda, w.step = c.isa, c.zloss, j.logits.Inner
 	w.least = leastBytes[w.isa] / int(unsafe.Sizeof(F(0)))
 	w.view = view{}
+	w.findKernels(specialKey{c.isa, kind[T](), classes})
 	if w.pairs.on = w.takesPairs(j, v); w.pairs.on {
 		w.turned.on = false
 		w.preparePairs(j)
@@ -153,7 +154,6 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		w.zeroT, w.zeroW = grow(w.zeroT, classes), grow(w.zeroW, classes)
 		w.t, w.w, w.tStride = base(w.zeroT), base(w.zeroW), 0
 	}
-	w.findSpecials(specialKey{c.isa, kind[T](), classes})
 	g, gz := j.g, j.gz
 	if up := j.perRow.Upstream; len(up) == 1 {
 		g, gz = upstream(g, up[0]), upstream(gz, up[0])

@@ -11,28 +11,29 @@ import (
 // Kernels that are specialized for a class count, those of this package and those that a user's package has from its
 // go generate. They change the speed, never a bit.
 
-// special are the kernels for one instruction set, element type and class count; nil where the others serve.
-type special struct {
-	isa     isa
-	element int
-	classes int
-	kernels [ops][forms]func(unsafe.Pointer)
-}
-
+// specialKey is what kernels are specialized for.
 type specialKey struct {
 	isa              isa
 	element, classes int
 }
 
 // specials are filled when packages are initialized, and only read afterwards.
-var specials = func() map[specialKey]*special {
-	m := map[specialKey]*special{}
-	for i := range builtin {
-		s := &builtin[i]
-		m[specialKey{s.isa, s.element, s.classes}] = s
+var specials = func() map[specialKey]*kernelTable {
+	m := map[specialKey]*kernelTable{}
+	for _, k := range builtin {
+		addSpecial(m, k)
 	}
 	return m
 }()
+
+// addSpecial adds a kernel.
+func addSpecial(m map[specialKey]*kernelTable, k kernel) {
+	key := specialKey{k.isa, k.element, k.classes}
+	if m[key] == nil {
+		m[key] = &kernelTable{}
+	}
+	m[key][k.op][k.form] = k.code
+}
 
 // GeneratedKernel is a kernel that a user's package has from go generate. Its fields are the generator's business.
 type GeneratedKernel struct {
@@ -50,56 +51,48 @@ func register(kernels []GeneratedKernel) {
 		if i < 0 || element < 0 {
 			panic(fmt.Sprintf("lsr: generated kernel for %s and %s, which package lsr does not know", k.ISA, k.Element))
 		}
-		key := specialKey{isa(i), element, k.Classes}
-		s := specials[key]
-		if s == nil {
-			s = &special{isa: isa(i), element: element, classes: k.Classes}
-			specials[key] = s
-		}
-		s.kernels[k.Op][k.Form] = k.Kernel
+		addSpecial(specials, kernel{"", isa(i), element, k.Classes, op(k.Op), form(k.Form), k.Kernel})
 	}
 }
 
 // elementNames are the element types, as kind numbers them.
 var elementNames = [...]string{"float32", "float64", "float16", "bfloat16"}
 
-// findSpecial is what is known of a class count, or of the classes of a segment.
-func findSpecial(i isa, element, classes int) *special {
-	if i == plainGo {
-		return nil
-	}
-	return specials[specialKey{i, element, classes}]
-}
-
-// findSpecialPlanes is findSpecial if that has kernels for planes.
-func findSpecialPlanes(i isa, element, classes int) *special {
-	if s := findSpecial(i, element, classes); s != nil && s.kernels[opPlaneSumExp][uniform] != nil {
-		return s
-	}
-	return nil
-}
-
-// findSpecials looks up what there is for a job, unless it is like the one before.
-func (w *worker[T, F]) findSpecials(k specialKey) {
-	if w.specialFor == k {
+// findKernels looks up the kernels for a job's classes, unless it is like the one before.
+func (w *worker[T, F]) findKernels(k specialKey) {
+	if w.kernelsFor == k {
 		return
 	}
-	w.specialFor = k
-	segment := coef.SegmentOf(k.classes)
-	w.special = findSpecial(k.isa, k.element, segment)
-	w.specialRest = findSpecial(k.isa, k.element, k.classes%segment)
-	w.specialPlanes = findSpecialPlanes(k.isa, computedKind[T](), k.classes)
+	w.kernelsFor, w.segment = k, coef.SegmentOf(k.classes)
+	w.kernels = kernelTables[k.isa][k.element]
+	w.lastKernels = w.kernels
+	w.kernels.specialize(specialKey{k.isa, k.element, w.segment}, opSum, opSumExp)
+	w.kernels.specialize(specialKey{k.isa, computedKind[T](), k.classes}, opPlaneSumExp, opPlaneSumExp)
+	w.lastKernels.specialize(specialKey{k.isa, k.element, k.classes % w.segment}, opSum, opSumExp)
+}
+
+// specialize replaces the kernels of some operations by those that are specialized.
+func (t *kernelTable) specialize(k specialKey, from, to op) {
+	s := specials[k]
+	if s == nil {
+		return
+	}
+	for o := from; o <= to; o++ {
+		for f, code := range s[o] {
+			if code != nil {
+				t[o][f] = code
+			}
+		}
+	}
 }
 
 // SpecializedFor names the instruction sets, as [Kernels] does, for which there are kernels specialized for rows of so many
 // classes of an element type: those of this package, and those that packages made by go generate have registered.
 func SpecializedFor[T Element](classes int) (names []string) {
 	for _, i := range available {
-		s := findSpecial(i, kind[T](), coef.SegmentOf(classes))
-		if classes <= coef.Long && s == nil {
-			s = findSpecialPlanes(i, computedKind[T](), classes)
-		}
-		if s != nil || classes == 2 && i != plainGo && computedKind[T]() == 0 { // see pairRows
+		rows, planes := specials[specialKey{i, kind[T](), coef.SegmentOf(classes)}], specials[specialKey{i, computedKind[T](), classes}]
+		if rows != nil || planes != nil && planes[opPlaneSumExp][uniform] != nil ||
+			classes == 2 && i != plainGo && computedKind[T]() == 0 { // see pairRows
 			names = append(names, i.String())
 		}
 	}
@@ -112,19 +105,4 @@ func computedKind[T Element]() int {
 		return 1
 	}
 	return 0
-}
-
-// specialized is the kernel for an operation on the view's classes, if there is one for their number.
-func (w *worker[T, F]) specialized(o op, f form) func(unsafe.Pointer) {
-	s := w.special
-	switch {
-	case o >= opPlaneSumExp && o <= opPlaneScale:
-		s = w.specialPlanes
-	case s == nil || w.n != s.classes:
-		s = w.specialRest
-	}
-	if s == nil || w.n != s.classes || o >= opTranspose {
-		return nil
-	}
-	return s.kernels[o][f]
 }

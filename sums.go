@@ -166,7 +166,7 @@ func (w *worker[T, F]) rescale(s int, top float64) {
 	w.x, w.e, w.rows, w.n, w.labels = base(w.scales), base(w.scales), 1, len(w.scales), unsafe.Pointer(&w.none)
 	*at[float64](unsafe.Pointer(&w.minus), s) = -top
 	w.ahead = 0
-	call(w.isa, 1, opSumExp, uniform, &w.args)
+	call(w.isa, 1, opSumExp, &w.args)
 	w.view = all
 }
 

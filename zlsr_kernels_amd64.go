@@ -3,385 +3,145 @@
 
 package lsr
 
-import "unsafe"
-
-// kernels are all kernels in assembly.
+// kernels are the kernels in assembly for any number of classes.
 var kernels = []kernel{
-	{"maxFloat32AVX2", avx2, 0, opMax, uniform},
-	{"sumUniformFloat32AVX2", avx2, 0, opSum, uniform},
-	{"sumExpUniformFloat32AVX2", avx2, 0, opSumExp, uniform},
-	{"scaleUniformFloat32AVX2", avx2, 0, opScale, uniform},
-	{"sumExpDenseFloat32AVX2", avx2, 0, opSumExp, dense},
-	{"scaleDenseFloat32AVX2", avx2, 0, opScale, dense},
-	{"tileScaleFloat32AVX2", avx2, 0, opTileScale, uniform},
-	{"transposeFloat32AVX2", avx2, 0, opTranspose, uniform},
-	{"transposeBackFloat32AVX2", avx2, 0, opTransposeBack, uniform},
-	{"widenFloat32AVX2", avx2, 0, opWiden, uniform},
-	{"labelsFloat32AVX2", avx2, 0, opLabels, uniform},
-	{"foldFloat32AVX2", avx2, 0, opFold, uniform},
-	{"planeSumExpUniformFloat32AVX2", avx2, 0, opPlaneSumExp, uniform},
-	{"planeScaleUniformFloat32AVX2", avx2, 0, opPlaneScale, uniform},
-	{"planeSumExpClasswiseFloat32AVX2", avx2, 0, opPlaneSumExp, classwise},
-	{"planeScaleClasswiseFloat32AVX2", avx2, 0, opPlaneScale, classwise},
-	{"planeSumExpDenseFloat32AVX2", avx2, 0, opPlaneSumExp, dense},
-	{"planeScaleDenseFloat32AVX2", avx2, 0, opPlaneScale, dense},
-	{"finishFloat32AVX2", avx2, 0, opFinish, uniform},
-	{"finishGradFloat32AVX2", avx2, 0, opFinishGrad, uniform},
-	{"expTargetsFloat32AVX2", avx2, 0, opExpTargets, uniform},
-	{"maxFloat64AVX2", avx2, 1, opMax, uniform},
-	{"sumUniformFloat64AVX2", avx2, 1, opSum, uniform},
-	{"sumExpUniformFloat64AVX2", avx2, 1, opSumExp, uniform},
-	{"scaleUniformFloat64AVX2", avx2, 1, opScale, uniform},
-	{"sumExpDenseFloat64AVX2", avx2, 1, opSumExp, dense},
-	{"scaleDenseFloat64AVX2", avx2, 1, opScale, dense},
-	{"transposeFloat64AVX2", avx2, 1, opTranspose, uniform},
-	{"transposeBackFloat64AVX2", avx2, 1, opTransposeBack, uniform},
-	{"widenFloat64AVX2", avx2, 1, opWiden, uniform},
-	{"labelsFloat64AVX2", avx2, 1, opLabels, uniform},
-	{"foldFloat64AVX2", avx2, 1, opFold, uniform},
-	{"planeSumExpUniformFloat64AVX2", avx2, 1, opPlaneSumExp, uniform},
-	{"planeScaleUniformFloat64AVX2", avx2, 1, opPlaneScale, uniform},
-	{"planeSumExpClasswiseFloat64AVX2", avx2, 1, opPlaneSumExp, classwise},
-	{"planeScaleClasswiseFloat64AVX2", avx2, 1, opPlaneScale, classwise},
-	{"planeSumExpDenseFloat64AVX2", avx2, 1, opPlaneSumExp, dense},
-	{"planeScaleDenseFloat64AVX2", avx2, 1, opPlaneScale, dense},
-	{"finishFloat64AVX2", avx2, 1, opFinish, uniform},
-	{"finishGradFloat64AVX2", avx2, 1, opFinishGrad, uniform},
-	{"expTargetsFloat64AVX2", avx2, 1, opExpTargets, uniform},
-	{"maxFloat16AVX2", avx2, 2, opMax, uniform},
-	{"sumUniformFloat16AVX2", avx2, 2, opSum, uniform},
-	{"sumExpUniformFloat16AVX2", avx2, 2, opSumExp, uniform},
-	{"scaleUniformFloat16AVX2", avx2, 2, opScale, uniform},
-	{"sumExpDenseFloat16AVX2", avx2, 2, opSumExp, dense},
-	{"scaleDenseFloat16AVX2", avx2, 2, opScale, dense},
-	{"transposeFloat16AVX2", avx2, 2, opTranspose, uniform},
-	{"transposeBackFloat16AVX2", avx2, 2, opTransposeBack, uniform},
-	{"widenFloat16AVX2", avx2, 2, opWiden, uniform},
-	{"narrowFloat16AVX2", avx2, 2, opNarrow, uniform},
-	{"maxBFloat16AVX2", avx2, 3, opMax, uniform},
-	{"sumUniformBFloat16AVX2", avx2, 3, opSum, uniform},
-	{"sumExpUniformBFloat16AVX2", avx2, 3, opSumExp, uniform},
-	{"scaleUniformBFloat16AVX2", avx2, 3, opScale, uniform},
-	{"sumExpDenseBFloat16AVX2", avx2, 3, opSumExp, dense},
-	{"scaleDenseBFloat16AVX2", avx2, 3, opScale, dense},
-	{"transposeBFloat16AVX2", avx2, 3, opTranspose, uniform},
-	{"transposeBackBFloat16AVX2", avx2, 3, opTransposeBack, uniform},
-	{"widenBFloat16AVX2", avx2, 3, opWiden, uniform},
-	{"narrowBFloat16AVX2", avx2, 3, opNarrow, uniform},
-	{"finishSingleFloat32AVX2", avx2, 0, opFinishSingle, uniform},
-	{"finishSingleGradFloat32AVX2", avx2, 0, opFinishSingleGrad, uniform},
-	{"pairFloat32AVX2", avx2, 0, opPair, uniform},
-	{"pairGradFloat32AVX2", avx2, 0, opPairGrad, uniform},
-	{"maxFloat32AVX512", avx512, 0, opMax, uniform},
-	{"sumUniformFloat32AVX512", avx512, 0, opSum, uniform},
-	{"sumExpUniformFloat32AVX512", avx512, 0, opSumExp, uniform},
-	{"scaleUniformFloat32AVX512", avx512, 0, opScale, uniform},
-	{"sumExpDenseFloat32AVX512", avx512, 0, opSumExp, dense},
-	{"scaleDenseFloat32AVX512", avx512, 0, opScale, dense},
-	{"tileScaleFloat32AVX512", avx512, 0, opTileScale, uniform},
-	{"transposeFloat32AVX512", avx512, 0, opTranspose, uniform},
-	{"foldFloat32AVX512", avx512, 0, opFold, uniform},
-	{"planeSumExpUniformFloat32AVX512", avx512, 0, opPlaneSumExp, uniform},
-	{"planeScaleUniformFloat32AVX512", avx512, 0, opPlaneScale, uniform},
-	{"planeSumExpClasswiseFloat32AVX512", avx512, 0, opPlaneSumExp, classwise},
-	{"planeScaleClasswiseFloat32AVX512", avx512, 0, opPlaneScale, classwise},
-	{"planeSumExpDenseFloat32AVX512", avx512, 0, opPlaneSumExp, dense},
-	{"planeScaleDenseFloat32AVX512", avx512, 0, opPlaneScale, dense},
-	{"finishFloat32AVX512", avx512, 0, opFinish, uniform},
-	{"finishGradFloat32AVX512", avx512, 0, opFinishGrad, uniform},
-	{"expTargetsFloat32AVX512", avx512, 0, opExpTargets, uniform},
-	{"maxFloat64AVX512", avx512, 1, opMax, uniform},
-	{"sumUniformFloat64AVX512", avx512, 1, opSum, uniform},
-	{"sumExpUniformFloat64AVX512", avx512, 1, opSumExp, uniform},
-	{"scaleUniformFloat64AVX512", avx512, 1, opScale, uniform},
-	{"sumExpDenseFloat64AVX512", avx512, 1, opSumExp, dense},
-	{"scaleDenseFloat64AVX512", avx512, 1, opScale, dense},
-	{"planeSumExpUniformFloat64AVX512", avx512, 1, opPlaneSumExp, uniform},
-	{"planeScaleUniformFloat64AVX512", avx512, 1, opPlaneScale, uniform},
-	{"planeSumExpClasswiseFloat64AVX512", avx512, 1, opPlaneSumExp, classwise},
-	{"planeScaleClasswiseFloat64AVX512", avx512, 1, opPlaneScale, classwise},
-	{"planeSumExpDenseFloat64AVX512", avx512, 1, opPlaneSumExp, dense},
-	{"planeScaleDenseFloat64AVX512", avx512, 1, opPlaneScale, dense},
-	{"finishFloat64AVX512", avx512, 1, opFinish, uniform},
-	{"finishGradFloat64AVX512", avx512, 1, opFinishGrad, uniform},
-	{"expTargetsFloat64AVX512", avx512, 1, opExpTargets, uniform},
-	{"maxFloat16AVX512", avx512, 2, opMax, uniform},
-	{"sumUniformFloat16AVX512", avx512, 2, opSum, uniform},
-	{"sumExpUniformFloat16AVX512", avx512, 2, opSumExp, uniform},
-	{"scaleUniformFloat16AVX512", avx512, 2, opScale, uniform},
-	{"sumExpDenseFloat16AVX512", avx512, 2, opSumExp, dense},
-	{"scaleDenseFloat16AVX512", avx512, 2, opScale, dense},
-	{"maxBFloat16AVX512", avx512, 3, opMax, uniform},
-	{"sumUniformBFloat16AVX512", avx512, 3, opSum, uniform},
-	{"sumExpUniformBFloat16AVX512", avx512, 3, opSumExp, uniform},
-	{"scaleUniformBFloat16AVX512", avx512, 3, opScale, uniform},
-	{"sumExpDenseBFloat16AVX512", avx512, 3, opSumExp, dense},
-	{"scaleDenseBFloat16AVX512", avx512, 3, opScale, dense},
-	{"finishSingleFloat32AVX512", avx512, 0, opFinishSingle, uniform},
-	{"finishSingleGradFloat32AVX512", avx512, 0, opFinishSingleGrad, uniform},
-	{"pairFloat32AVX512", avx512, 0, opPair, uniform},
-	{"pairGradFloat32AVX512", avx512, 0, opPairGrad, uniform},
+	{"maxFloat32AVX2", avx2, 0, 0, opMax, uniform, maxFloat32AVX2},
+	{"sumUniformFloat32AVX2", avx2, 0, 0, opSum, uniform, sumUniformFloat32AVX2},
+	{"sumExpUniformFloat32AVX2", avx2, 0, 0, opSumExp, uniform, sumExpUniformFloat32AVX2},
+	{"scaleUniformFloat32AVX2", avx2, 0, 0, opScale, uniform, scaleUniformFloat32AVX2},
+	{"sumExpDenseFloat32AVX2", avx2, 0, 0, opSumExp, dense, sumExpDenseFloat32AVX2},
+	{"scaleDenseFloat32AVX2", avx2, 0, 0, opScale, dense, scaleDenseFloat32AVX2},
+	{"tileScaleFloat32AVX2", avx2, 0, 0, opTileScale, uniform, tileScaleFloat32AVX2},
+	{"transposeFloat32AVX2", avx2, 0, 0, opTranspose, uniform, transposeFloat32AVX2},
+	{"transposeBackFloat32AVX2", avx2, 0, 0, opTransposeBack, uniform, transposeBackFloat32AVX2},
+	{"widenFloat32AVX2", avx2, 0, 0, opWiden, uniform, widenFloat32AVX2},
+	{"labelsFloat32AVX2", avx2, 0, 0, opLabels, uniform, labelsFloat32AVX2},
+	{"foldFloat32AVX2", avx2, 0, 0, opFold, uniform, foldFloat32AVX2},
+	{"planeSumExpUniformFloat32AVX2", avx2, 0, 0, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX2},
+	{"planeScaleUniformFloat32AVX2", avx2, 0, 0, opPlaneScale, uniform, planeScaleUniformFloat32AVX2},
+	{"planeSumExpClasswiseFloat32AVX2", avx2, 0, 0, opPlaneSumExp, classwise, planeSumExpClasswiseFloat32AVX2},
+	{"planeScaleClasswiseFloat32AVX2", avx2, 0, 0, opPlaneScale, classwise, planeScaleClasswiseFloat32AVX2},
+	{"planeSumExpDenseFloat32AVX2", avx2, 0, 0, opPlaneSumExp, dense, planeSumExpDenseFloat32AVX2},
+	{"planeScaleDenseFloat32AVX2", avx2, 0, 0, opPlaneScale, dense, planeScaleDenseFloat32AVX2},
+	{"finishFloat32AVX2", avx2, 0, 0, opFinish, uniform, finishFloat32AVX2},
+	{"finishGradFloat32AVX2", avx2, 0, 0, opFinishGrad, uniform, finishGradFloat32AVX2},
+	{"expTargetsFloat32AVX2", avx2, 0, 0, opExpTargets, uniform, expTargetsFloat32AVX2},
+	{"maxFloat64AVX2", avx2, 1, 0, opMax, uniform, maxFloat64AVX2},
+	{"sumUniformFloat64AVX2", avx2, 1, 0, opSum, uniform, sumUniformFloat64AVX2},
+	{"sumExpUniformFloat64AVX2", avx2, 1, 0, opSumExp, uniform, sumExpUniformFloat64AVX2},
+	{"scaleUniformFloat64AVX2", avx2, 1, 0, opScale, uniform, scaleUniformFloat64AVX2},
+	{"sumExpDenseFloat64AVX2", avx2, 1, 0, opSumExp, dense, sumExpDenseFloat64AVX2},
+	{"scaleDenseFloat64AVX2", avx2, 1, 0, opScale, dense, scaleDenseFloat64AVX2},
+	{"transposeFloat64AVX2", avx2, 1, 0, opTranspose, uniform, transposeFloat64AVX2},
+	{"transposeBackFloat64AVX2", avx2, 1, 0, opTransposeBack, uniform, transposeBackFloat64AVX2},
+	{"widenFloat64AVX2", avx2, 1, 0, opWiden, uniform, widenFloat64AVX2},
+	{"labelsFloat64AVX2", avx2, 1, 0, opLabels, uniform, labelsFloat64AVX2},
+	{"foldFloat64AVX2", avx2, 1, 0, opFold, uniform, foldFloat64AVX2},
+	{"planeSumExpUniformFloat64AVX2", avx2, 1, 0, opPlaneSumExp, uniform, planeSumExpUniformFloat64AVX2},
+	{"planeScaleUniformFloat64AVX2", avx2, 1, 0, opPlaneScale, uniform, planeScaleUniformFloat64AVX2},
+	{"planeSumExpClasswiseFloat64AVX2", avx2, 1, 0, opPlaneSumExp, classwise, planeSumExpClasswiseFloat64AVX2},
+	{"planeScaleClasswiseFloat64AVX2", avx2, 1, 0, opPlaneScale, classwise, planeScaleClasswiseFloat64AVX2},
+	{"planeSumExpDenseFloat64AVX2", avx2, 1, 0, opPlaneSumExp, dense, planeSumExpDenseFloat64AVX2},
+	{"planeScaleDenseFloat64AVX2", avx2, 1, 0, opPlaneScale, dense, planeScaleDenseFloat64AVX2},
+	{"finishFloat64AVX2", avx2, 1, 0, opFinish, uniform, finishFloat64AVX2},
+	{"finishGradFloat64AVX2", avx2, 1, 0, opFinishGrad, uniform, finishGradFloat64AVX2},
+	{"expTargetsFloat64AVX2", avx2, 1, 0, opExpTargets, uniform, expTargetsFloat64AVX2},
+	{"maxFloat16AVX2", avx2, 2, 0, opMax, uniform, maxFloat16AVX2},
+	{"sumUniformFloat16AVX2", avx2, 2, 0, opSum, uniform, sumUniformFloat16AVX2},
+	{"sumExpUniformFloat16AVX2", avx2, 2, 0, opSumExp, uniform, sumExpUniformFloat16AVX2},
+	{"scaleUniformFloat16AVX2", avx2, 2, 0, opScale, uniform, scaleUniformFloat16AVX2},
+	{"sumExpDenseFloat16AVX2", avx2, 2, 0, opSumExp, dense, sumExpDenseFloat16AVX2},
+	{"scaleDenseFloat16AVX2", avx2, 2, 0, opScale, dense, scaleDenseFloat16AVX2},
+	{"transposeFloat16AVX2", avx2, 2, 0, opTranspose, uniform, transposeFloat16AVX2},
+	{"transposeBackFloat16AVX2", avx2, 2, 0, opTransposeBack, uniform, transposeBackFloat16AVX2},
+	{"widenFloat16AVX2", avx2, 2, 0, opWiden, uniform, widenFloat16AVX2},
+	{"narrowFloat16AVX2", avx2, 2, 0, opNarrow, uniform, narrowFloat16AVX2},
+	{"maxBFloat16AVX2", avx2, 3, 0, opMax, uniform, maxBFloat16AVX2},
+	{"sumUniformBFloat16AVX2", avx2, 3, 0, opSum, uniform, sumUniformBFloat16AVX2},
+	{"sumExpUniformBFloat16AVX2", avx2, 3, 0, opSumExp, uniform, sumExpUniformBFloat16AVX2},
+	{"scaleUniformBFloat16AVX2", avx2, 3, 0, opScale, uniform, scaleUniformBFloat16AVX2},
+	{"sumExpDenseBFloat16AVX2", avx2, 3, 0, opSumExp, dense, sumExpDenseBFloat16AVX2},
+	{"scaleDenseBFloat16AVX2", avx2, 3, 0, opScale, dense, scaleDenseBFloat16AVX2},
+	{"transposeBFloat16AVX2", avx2, 3, 0, opTranspose, uniform, transposeBFloat16AVX2},
+	{"transposeBackBFloat16AVX2", avx2, 3, 0, opTransposeBack, uniform, transposeBackBFloat16AVX2},
+	{"widenBFloat16AVX2", avx2, 3, 0, opWiden, uniform, widenBFloat16AVX2},
+	{"narrowBFloat16AVX2", avx2, 3, 0, opNarrow, uniform, narrowBFloat16AVX2},
+	{"finishSingleFloat32AVX2", avx2, 0, 0, opFinishSingle, uniform, finishSingleFloat32AVX2},
+	{"finishSingleGradFloat32AVX2", avx2, 0, 0, opFinishSingleGrad, uniform, finishSingleGradFloat32AVX2},
+	{"pairFloat32AVX2", avx2, 0, 0, opPair, uniform, pairFloat32AVX2},
+	{"pairGradFloat32AVX2", avx2, 0, 0, opPairGrad, uniform, pairGradFloat32AVX2},
+	{"maxFloat32AVX512", avx512, 0, 0, opMax, uniform, maxFloat32AVX512},
+	{"sumUniformFloat32AVX512", avx512, 0, 0, opSum, uniform, sumUniformFloat32AVX512},
+	{"sumExpUniformFloat32AVX512", avx512, 0, 0, opSumExp, uniform, sumExpUniformFloat32AVX512},
+	{"scaleUniformFloat32AVX512", avx512, 0, 0, opScale, uniform, scaleUniformFloat32AVX512},
+	{"sumExpDenseFloat32AVX512", avx512, 0, 0, opSumExp, dense, sumExpDenseFloat32AVX512},
+	{"scaleDenseFloat32AVX512", avx512, 0, 0, opScale, dense, scaleDenseFloat32AVX512},
+	{"tileScaleFloat32AVX512", avx512, 0, 0, opTileScale, uniform, tileScaleFloat32AVX512},
+	{"transposeFloat32AVX512", avx512, 0, 0, opTranspose, uniform, transposeFloat32AVX512},
+	{"foldFloat32AVX512", avx512, 0, 0, opFold, uniform, foldFloat32AVX512},
+	{"planeSumExpUniformFloat32AVX512", avx512, 0, 0, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX512},
+	{"planeScaleUniformFloat32AVX512", avx512, 0, 0, opPlaneScale, uniform, planeScaleUniformFloat32AVX512},
+	{"planeSumExpClasswiseFloat32AVX512", avx512, 0, 0, opPlaneSumExp, classwise, planeSumExpClasswiseFloat32AVX512},
+	{"planeScaleClasswiseFloat32AVX512", avx512, 0, 0, opPlaneScale, classwise, planeScaleClasswiseFloat32AVX512},
+	{"planeSumExpDenseFloat32AVX512", avx512, 0, 0, opPlaneSumExp, dense, planeSumExpDenseFloat32AVX512},
+	{"planeScaleDenseFloat32AVX512", avx512, 0, 0, opPlaneScale, dense, planeScaleDenseFloat32AVX512},
+	{"finishFloat32AVX512", avx512, 0, 0, opFinish, uniform, finishFloat32AVX512},
+	{"finishGradFloat32AVX512", avx512, 0, 0, opFinishGrad, uniform, finishGradFloat32AVX512},
+	{"expTargetsFloat32AVX512", avx512, 0, 0, opExpTargets, uniform, expTargetsFloat32AVX512},
+	{"maxFloat64AVX512", avx512, 1, 0, opMax, uniform, maxFloat64AVX512},
+	{"sumUniformFloat64AVX512", avx512, 1, 0, opSum, uniform, sumUniformFloat64AVX512},
+	{"sumExpUniformFloat64AVX512", avx512, 1, 0, opSumExp, uniform, sumExpUniformFloat64AVX512},
+	{"scaleUniformFloat64AVX512", avx512, 1, 0, opScale, uniform, scaleUniformFloat64AVX512},
+	{"sumExpDenseFloat64AVX512", avx512, 1, 0, opSumExp, dense, sumExpDenseFloat64AVX512},
+	{"scaleDenseFloat64AVX512", avx512, 1, 0, opScale, dense, scaleDenseFloat64AVX512},
+	{"planeSumExpUniformFloat64AVX512", avx512, 1, 0, opPlaneSumExp, uniform, planeSumExpUniformFloat64AVX512},
+	{"planeScaleUniformFloat64AVX512", avx512, 1, 0, opPlaneScale, uniform, planeScaleUniformFloat64AVX512},
+	{"planeSumExpClasswiseFloat64AVX512", avx512, 1, 0, opPlaneSumExp, classwise, planeSumExpClasswiseFloat64AVX512},
+	{"planeScaleClasswiseFloat64AVX512", avx512, 1, 0, opPlaneScale, classwise, planeScaleClasswiseFloat64AVX512},
+	{"planeSumExpDenseFloat64AVX512", avx512, 1, 0, opPlaneSumExp, dense, planeSumExpDenseFloat64AVX512},
+	{"planeScaleDenseFloat64AVX512", avx512, 1, 0, opPlaneScale, dense, planeScaleDenseFloat64AVX512},
+	{"finishFloat64AVX512", avx512, 1, 0, opFinish, uniform, finishFloat64AVX512},
+	{"finishGradFloat64AVX512", avx512, 1, 0, opFinishGrad, uniform, finishGradFloat64AVX512},
+	{"expTargetsFloat64AVX512", avx512, 1, 0, opExpTargets, uniform, expTargetsFloat64AVX512},
+	{"maxFloat16AVX512", avx512, 2, 0, opMax, uniform, maxFloat16AVX512},
+	{"sumUniformFloat16AVX512", avx512, 2, 0, opSum, uniform, sumUniformFloat16AVX512},
+	{"sumExpUniformFloat16AVX512", avx512, 2, 0, opSumExp, uniform, sumExpUniformFloat16AVX512},
+	{"scaleUniformFloat16AVX512", avx512, 2, 0, opScale, uniform, scaleUniformFloat16AVX512},
+	{"sumExpDenseFloat16AVX512", avx512, 2, 0, opSumExp, dense, sumExpDenseFloat16AVX512},
+	{"scaleDenseFloat16AVX512", avx512, 2, 0, opScale, dense, scaleDenseFloat16AVX512},
+	{"maxBFloat16AVX512", avx512, 3, 0, opMax, uniform, maxBFloat16AVX512},
+	{"sumUniformBFloat16AVX512", avx512, 3, 0, opSum, uniform, sumUniformBFloat16AVX512},
+	{"sumExpUniformBFloat16AVX512", avx512, 3, 0, opSumExp, uniform, sumExpUniformBFloat16AVX512},
+	{"scaleUniformBFloat16AVX512", avx512, 3, 0, opScale, uniform, scaleUniformBFloat16AVX512},
+	{"sumExpDenseBFloat16AVX512", avx512, 3, 0, opSumExp, dense, sumExpDenseBFloat16AVX512},
+	{"scaleDenseBFloat16AVX512", avx512, 3, 0, opScale, dense, scaleDenseBFloat16AVX512},
+	{"finishSingleFloat32AVX512", avx512, 0, 0, opFinishSingle, uniform, finishSingleFloat32AVX512},
+	{"finishSingleGradFloat32AVX512", avx512, 0, 0, opFinishSingleGrad, uniform, finishSingleGradFloat32AVX512},
+	{"pairFloat32AVX512", avx512, 0, 0, opPair, uniform, pairFloat32AVX512},
+	{"pairGradFloat32AVX512", avx512, 0, 0, opPairGrad, uniform, pairGradFloat32AVX512},
 }
 
-// builtin are the kernels for the class counts that this package has kernels for.
-var builtin = []special{
-	{avx2, 0, 3, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K3}}},
-	{avx512, 0, 3, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K3}}},
-	{avx2, 0, 4, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K4}}},
-	{avx512, 0, 4, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K4}}},
-	{avx2, 0, 5, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K5}}},
-	{avx512, 0, 5, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K5}}},
-	{avx2, 0, 8, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K8}}},
-	{avx512, 0, 8, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K8}}},
-	{avx2, 0, 10, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K10}}},
-	{avx512, 0, 10, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K10}}},
-	{avx2, 0, 16, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K16}}},
-	{avx512, 0, 16, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K16}}},
-	{avx2, 0, 19, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K19}}},
-	{avx512, 0, 19, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K19}}},
-	{avx2, 0, 20, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K20}}},
-	{avx512, 0, 20, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K20}}},
-	{avx2, 0, 21, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX2K21}}},
-	{avx512, 0, 21, [ops][forms]func(unsafe.Pointer){opPlaneSumExp: {uniform: planeSumExpUniformFloat32AVX512K21}}},
-	{avx512, 0, 100, [ops][forms]func(unsafe.Pointer){
-		opSum:    {uniform: sumUniformFloat32AVX512K100},
-		opSumExp: {uniform: sumExpUniformFloat32AVX512K100},
-	}},
-	{avx512, 0, 128, [ops][forms]func(unsafe.Pointer){opSum: {uniform: sumUniformFloat32AVX512K128}}},
-}
-
-// call calls a kernel.
-func call(i isa, element int, o op, f form, a *args) {
-	switch ((int(i-1)*4)+element)*128 + int(o)*4 + int(f) {
-	case 0:
-		maxFloat32AVX2(a)
-	case 4:
-		sumUniformFloat32AVX2(a)
-	case 8:
-		sumExpUniformFloat32AVX2(a)
-	case 12:
-		scaleUniformFloat32AVX2(a)
-	case 10:
-		sumExpDenseFloat32AVX2(a)
-	case 14:
-		scaleDenseFloat32AVX2(a)
-	case 32:
-		tileScaleFloat32AVX2(a)
-	case 24:
-		transposeFloat32AVX2(a)
-	case 28, 540:
-		transposeBackFloat32AVX2(a)
-	case 36, 548:
-		widenFloat32AVX2(a)
-	case 44, 556:
-		labelsFloat32AVX2(a)
-	case 48:
-		foldFloat32AVX2(a)
-	case 16:
-		planeSumExpUniformFloat32AVX2(a)
-	case 20:
-		planeScaleUniformFloat32AVX2(a)
-	case 17:
-		planeSumExpClasswiseFloat32AVX2(a)
-	case 21:
-		planeScaleClasswiseFloat32AVX2(a)
-	case 18:
-		planeSumExpDenseFloat32AVX2(a)
-	case 22:
-		planeScaleDenseFloat32AVX2(a)
-	case 52:
-		finishFloat32AVX2(a)
-	case 56:
-		finishGradFloat32AVX2(a)
-	case 68:
-		expTargetsFloat32AVX2(a)
-	case 128:
-		maxFloat64AVX2(a)
-	case 132:
-		sumUniformFloat64AVX2(a)
-	case 136:
-		sumExpUniformFloat64AVX2(a)
-	case 140:
-		scaleUniformFloat64AVX2(a)
-	case 138:
-		sumExpDenseFloat64AVX2(a)
-	case 142:
-		scaleDenseFloat64AVX2(a)
-	case 152, 664:
-		transposeFloat64AVX2(a)
-	case 156, 668:
-		transposeBackFloat64AVX2(a)
-	case 164, 676:
-		widenFloat64AVX2(a)
-	case 172, 684:
-		labelsFloat64AVX2(a)
-	case 176, 688:
-		foldFloat64AVX2(a)
-	case 144:
-		planeSumExpUniformFloat64AVX2(a)
-	case 148:
-		planeScaleUniformFloat64AVX2(a)
-	case 145:
-		planeSumExpClasswiseFloat64AVX2(a)
-	case 149:
-		planeScaleClasswiseFloat64AVX2(a)
-	case 146:
-		planeSumExpDenseFloat64AVX2(a)
-	case 150:
-		planeScaleDenseFloat64AVX2(a)
-	case 180:
-		finishFloat64AVX2(a)
-	case 184:
-		finishGradFloat64AVX2(a)
-	case 196:
-		expTargetsFloat64AVX2(a)
-	case 256:
-		maxFloat16AVX2(a)
-	case 260:
-		sumUniformFloat16AVX2(a)
-	case 264:
-		sumExpUniformFloat16AVX2(a)
-	case 268:
-		scaleUniformFloat16AVX2(a)
-	case 266:
-		sumExpDenseFloat16AVX2(a)
-	case 270:
-		scaleDenseFloat16AVX2(a)
-	case 280, 792:
-		transposeFloat16AVX2(a)
-	case 284, 796:
-		transposeBackFloat16AVX2(a)
-	case 292, 804:
-		widenFloat16AVX2(a)
-	case 296, 808:
-		narrowFloat16AVX2(a)
-	case 384:
-		maxBFloat16AVX2(a)
-	case 388:
-		sumUniformBFloat16AVX2(a)
-	case 392:
-		sumExpUniformBFloat16AVX2(a)
-	case 396:
-		scaleUniformBFloat16AVX2(a)
-	case 394:
-		sumExpDenseBFloat16AVX2(a)
-	case 398:
-		scaleDenseBFloat16AVX2(a)
-	case 408, 920:
-		transposeBFloat16AVX2(a)
-	case 412, 924:
-		transposeBackBFloat16AVX2(a)
-	case 420, 932:
-		widenBFloat16AVX2(a)
-	case 424, 936:
-		narrowBFloat16AVX2(a)
-	case 60:
-		finishSingleFloat32AVX2(a)
-	case 64:
-		finishSingleGradFloat32AVX2(a)
-	case 72:
-		pairFloat32AVX2(a)
-	case 76:
-		pairGradFloat32AVX2(a)
-	case 512:
-		maxFloat32AVX512(a)
-	case 516:
-		sumUniformFloat32AVX512(a)
-	case 520:
-		sumExpUniformFloat32AVX512(a)
-	case 524:
-		scaleUniformFloat32AVX512(a)
-	case 522:
-		sumExpDenseFloat32AVX512(a)
-	case 526:
-		scaleDenseFloat32AVX512(a)
-	case 544:
-		tileScaleFloat32AVX512(a)
-	case 536:
-		transposeFloat32AVX512(a)
-	case 560:
-		foldFloat32AVX512(a)
-	case 528:
-		planeSumExpUniformFloat32AVX512(a)
-	case 532:
-		planeScaleUniformFloat32AVX512(a)
-	case 529:
-		planeSumExpClasswiseFloat32AVX512(a)
-	case 533:
-		planeScaleClasswiseFloat32AVX512(a)
-	case 530:
-		planeSumExpDenseFloat32AVX512(a)
-	case 534:
-		planeScaleDenseFloat32AVX512(a)
-	case 564:
-		finishFloat32AVX512(a)
-	case 568:
-		finishGradFloat32AVX512(a)
-	case 580:
-		expTargetsFloat32AVX512(a)
-	case 640:
-		maxFloat64AVX512(a)
-	case 644:
-		sumUniformFloat64AVX512(a)
-	case 648:
-		sumExpUniformFloat64AVX512(a)
-	case 652:
-		scaleUniformFloat64AVX512(a)
-	case 650:
-		sumExpDenseFloat64AVX512(a)
-	case 654:
-		scaleDenseFloat64AVX512(a)
-	case 656:
-		planeSumExpUniformFloat64AVX512(a)
-	case 660:
-		planeScaleUniformFloat64AVX512(a)
-	case 657:
-		planeSumExpClasswiseFloat64AVX512(a)
-	case 661:
-		planeScaleClasswiseFloat64AVX512(a)
-	case 658:
-		planeSumExpDenseFloat64AVX512(a)
-	case 662:
-		planeScaleDenseFloat64AVX512(a)
-	case 692:
-		finishFloat64AVX512(a)
-	case 696:
-		finishGradFloat64AVX512(a)
-	case 708:
-		expTargetsFloat64AVX512(a)
-	case 768:
-		maxFloat16AVX512(a)
-	case 772:
-		sumUniformFloat16AVX512(a)
-	case 776:
-		sumExpUniformFloat16AVX512(a)
-	case 780:
-		scaleUniformFloat16AVX512(a)
-	case 778:
-		sumExpDenseFloat16AVX512(a)
-	case 782:
-		scaleDenseFloat16AVX512(a)
-	case 896:
-		maxBFloat16AVX512(a)
-	case 900:
-		sumUniformBFloat16AVX512(a)
-	case 904:
-		sumExpUniformBFloat16AVX512(a)
-	case 908:
-		scaleUniformBFloat16AVX512(a)
-	case 906:
-		sumExpDenseBFloat16AVX512(a)
-	case 910:
-		scaleDenseBFloat16AVX512(a)
-	case 572:
-		finishSingleFloat32AVX512(a)
-	case 576:
-		finishSingleGradFloat32AVX512(a)
-	case 584:
-		pairFloat32AVX512(a)
-	case 588:
-		pairGradFloat32AVX512(a)
-	default:
-		panic("lsr: no such kernel")
-	}
+// builtin are those for the class counts that this package has kernels for.
+var builtin = []kernel{
+	{"planeSumExpUniformFloat32AVX2K3", avx2, 0, 3, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX2K3},
+	{"planeSumExpUniformFloat32AVX512K3", avx512, 0, 3, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX512K3},
+	{"planeSumExpUniformFloat32AVX2K4", avx2, 0, 4, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX2K4},
+	{"planeSumExpUniformFloat32AVX512K4", avx512, 0, 4, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX512K4},
+	{"planeSumExpUniformFloat32AVX2K5", avx2, 0, 5, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX2K5},
+	{"planeSumExpUniformFloat32AVX512K5", avx512, 0, 5, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX512K5},
+	{"planeSumExpUniformFloat32AVX2K8", avx2, 0, 8, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX2K8},
+	{"planeSumExpUniformFloat32AVX512K8", avx512, 0, 8, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX512K8},
+	{"planeSumExpUniformFloat32AVX2K10", avx2, 0, 10, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX2K10},
+	{"planeSumExpUniformFloat32AVX512K10", avx512, 0, 10, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX512K10},
+	{"planeSumExpUniformFloat32AVX2K16", avx2, 0, 16, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX2K16},
+	{"planeSumExpUniformFloat32AVX512K16", avx512, 0, 16, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX512K16},
+	{"planeSumExpUniformFloat32AVX2K19", avx2, 0, 19, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX2K19},
+	{"planeSumExpUniformFloat32AVX512K19", avx512, 0, 19, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX512K19},
+	{"planeSumExpUniformFloat32AVX2K20", avx2, 0, 20, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX2K20},
+	{"planeSumExpUniformFloat32AVX512K20", avx512, 0, 20, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX512K20},
+	{"planeSumExpUniformFloat32AVX2K21", avx2, 0, 21, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX2K21},
+	{"planeSumExpUniformFloat32AVX512K21", avx512, 0, 21, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX512K21},
+	{"sumUniformFloat32AVX512K100", avx512, 0, 100, opSum, uniform, sumUniformFloat32AVX512K100},
+	{"sumExpUniformFloat32AVX512K100", avx512, 0, 100, opSumExp, uniform, sumExpUniformFloat32AVX512K100},
+	{"sumUniformFloat32AVX512K128", avx512, 0, 128, opSum, uniform, sumUniformFloat32AVX512K128},
 }

@@ -3,11 +3,9 @@
 
 package lsr
 
-// kernels are all kernels in assembly: this build has none.
-var kernels []kernel
-var builtin []special
+// kernels and builtin are the kernels in assembly: this build has none.
+var kernels, builtin []kernel
 
 func features() (ecx uint32) {
 	return 0
 }
-func call(isa, int, op, form, *args) {}

@@ -106,12 +106,7 @@ func declarations(kernels, special []asm.Kernel) *jen.File {
 	f := header("!purego")
 	f.Func().Id("features").Params().Params(jen.Id("ecx").Uint32())
 	f.Line()
-	for _, k := range kernels {
-		f.Comment("//go:noescape")
-		f.Func().Id(k.Name()).Params(jen.Id("a").Op("*").Id("args"))
-		f.Line()
-	}
-	for _, k := range special {
+	for _, k := range slices.Concat(kernels, special) {
 		f.Comment("//go:noescape")
 		f.Func().Id(k.Name()).Params(jen.Id("a").Qual("unsafe", "Pointer"))
 		f.Line()
@@ -167,11 +162,6 @@ func arguments() *jen.File {
 	return f
 }
 
-// id numbers kernels.
-func id(k asm.Kernel) int {
-	return ((int(k.ISA)-1)*4+int(k.Element))*128 + int(k.Op)*4 + int(k.Form)
-}
-
 // opID and formID are names of constants.
 func opID(k asm.Kernel) *jen.Statement {
 	name := k.Op.String()
@@ -180,56 +170,30 @@ func opID(k asm.Kernel) *jen.Statement {
 
 func formID(k asm.Kernel) *jen.Statement { return jen.Id(strings.ToLower(k.Form.String())) }
 
-// table names the kernels, and calls them.
+// table lists the kernels.
 func table(kernels, special []asm.Kernel) *jen.File {
 	f := header("!purego")
-	f.Comment("kernels are all kernels in assembly.")
-	f.Var().Id("kernels").Op("=").Index().Id("kernel").ValuesFunc(func(g *jen.Group) {
-		for _, k := range kernels {
-			g.Line().Values(jen.Lit(k.Name()), jen.Id(strings.ToLower(k.ISA.String())), jen.Lit(int(k.Element)), opID(k), formID(k))
-		}
-		g.Line()
-	})
-	f.Comment("builtin are the kernels for the class counts that this package has kernels for.")
-	f.Var().Id("builtin").Op("=").Index().Id("special").ValuesFunc(func(g *jen.Group) {
-		for i := 0; i < len(special); {
-			k, n := special[i], i
-			kernels := jen.Dict{}
-			for ; n < len(special) && special[n].ISA == k.ISA && special[n].Element == k.Element && special[n].Classes == k.Classes; n++ {
-				kernels[opID(special[n])] = jen.Values(jen.Dict{formID(special[n]): jen.Id(special[n].Name())})
+	list := func(name string, kernels []asm.Kernel) {
+		f.Var().Id(name).Op("=").Index().Id("kernel").ValuesFunc(func(g *jen.Group) {
+			for _, k := range kernels {
+				g.Line().Values(jen.Lit(k.Name()), jen.Id(strings.ToLower(k.ISA.String())), jen.Lit(int(k.Element)), jen.Lit(k.Classes),
+					opID(k), formID(k), jen.Id(k.Name()))
 			}
-			g.Line().Values(jen.Id(strings.ToLower(k.ISA.String())), jen.Lit(int(k.Element)), jen.Lit(k.Classes),
-				jen.Index(jen.Id("ops")).Index(jen.Id("forms")).Func().Params(jen.Qual("unsafe", "Pointer")).Values(kernels))
-			i = n
-		}
-		g.Line()
-	})
-	f.Comment("call calls a kernel.")
-	f.Func().Id("call").Params(jen.Id("i").Id("isa"), jen.Id("element").Int(), jen.Id("o").Id("op"), jen.Id("f").Id("form"), jen.Id("a").Op("*").Id("args")).
-		Block(
-			jen.Switch(jen.Parens(jen.Parens(jen.Int().Call(jen.Id("i").Op("-").Lit(1)).Op("*").Lit(4)).Op("+").Id("element")).Op("*").Lit(128).
-				Op("+").Int().Call(jen.Id("o")).Op("*").Lit(4).Op("+").Int().Call(jen.Id("f"))).BlockFunc(func(g *jen.Group) {
-				for _, k := range kernels {
-					ids := []jen.Code{jen.Lit(id(k))}
-					if k.Shared() {
-						other := k
-						other.ISA = asm.AVX512
-						ids = append(ids, jen.Lit(id(other)))
-					}
-					g.Case(ids...).Block(jen.Id(k.Name()).Call(jen.Id("a")))
-				}
-				g.Default().Block(jen.Panic(jen.Lit("lsr: no such kernel")))
-			}))
+			g.Line()
+		})
+	}
+	f.Comment("kernels are the kernels in assembly for any number of classes.")
+	list("kernels", kernels)
+	f.Comment("builtin are those for the class counts that this package has kernels for.")
+	list("builtin", special)
 	return f
 }
 
 // twin is what builds without assembly have instead.
 func twin() *jen.File {
 	f := header("!amd64 || purego")
-	f.Comment("kernels are all kernels in assembly: this build has none.")
-	f.Var().Id("kernels").Index().Id("kernel")
-	f.Var().Id("builtin").Index().Id("special")
+	f.Comment("kernels and builtin are the kernels in assembly: this build has none.")
+	f.Var().List(jen.Id("kernels"), jen.Id("builtin")).Index().Id("kernel")
 	f.Func().Id("features").Params().Params(jen.Id("ecx").Uint32()).Block(jen.Return(jen.Lit(0)))
-	f.Func().Id("call").Params(jen.Id("isa"), jen.Int(), jen.Id("op"), jen.Id("form"), jen.Op("*").Id("args")).Block()
 	return f
 }

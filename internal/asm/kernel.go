@@ -182,11 +182,6 @@ func SpecializedRows(classes int, elements []Element, isas []ISA) (ks []Kernel) 
 // from how many on a CPU may prefer kernels for rows (see tileClasses in package lsr).
 const PlaneClasses, RowClasses = 64, 16
 
-// Shared reports whether a kernel serves both instruction sets.
-func (k Kernel) Shared() bool {
-	return k.Op >= Transpose && k.Op <= Fold && !(k.Element == Float32 && (k.Op == Fold || k.Op == Transpose || k.Op == TileScale))
-}
-
 // builder writes one kernel.
 type builder struct {
 	*build.Context
