@@ -1370,30 +1370,28 @@ group1:
 	SUBQ         R11, R12
 	VMOVD        R12, X4
 	VPBROADCASTD X4, Y4
+	VPSUBD       Y4, Y3, Y4
 	LEAQ         (R10)(DI*2), R11
-	VMOVUPS      (R10), Y5
-	VMOVUPS      (R10)(DI*1), Y6
-	VMOVUPS      (R11), Y7
-	VMOVUPS      (R11)(DI*1), Y8
+	VMOVUPS      (R10), Y3
+	VMOVUPS      (R10)(DI*1), Y5
+	VMOVUPS      (R11), Y6
+	VMOVUPS      (R11)(DI*1), Y7
+	VFMSUB213PS  Y1, Y0, Y3
+	VPCMPEQD     constants<>+544(SB), Y4, Y8
+	VBLENDVPS    Y8, Y2, Y3, Y3
 	VFMSUB213PS  Y1, Y0, Y5
-	VPCMPEQD     Y3, Y4, Y9
-	VBLENDVPS    Y9, Y2, Y5, Y5
-	VPADDD       constants<>+544(SB), Y4, Y4
+	VPCMPEQD     constants<>+576(SB), Y4, Y8
+	VBLENDVPS    Y8, Y2, Y5, Y5
 	VFMSUB213PS  Y1, Y0, Y6
-	VPCMPEQD     Y3, Y4, Y9
-	VBLENDVPS    Y9, Y2, Y6, Y6
-	VPADDD       constants<>+544(SB), Y4, Y4
+	VPCMPEQD     constants<>+608(SB), Y4, Y8
+	VBLENDVPS    Y8, Y2, Y6, Y6
 	VFMSUB213PS  Y1, Y0, Y7
-	VPCMPEQD     Y3, Y4, Y9
-	VBLENDVPS    Y9, Y2, Y7, Y7
-	VPADDD       constants<>+544(SB), Y4, Y4
-	VFMSUB213PS  Y1, Y0, Y8
-	VPCMPEQD     Y3, Y4, Y0
-	VBLENDVPS    Y0, Y2, Y8, Y8
-	VUNPCKLPS    Y6, Y5, Y0
-	VUNPCKHPS    Y6, Y5, Y1
-	VUNPCKLPS    Y8, Y7, Y2
-	VUNPCKHPS    Y8, Y7, Y4
+	VPCMPEQD     constants<>+640(SB), Y4, Y0
+	VBLENDVPS    Y0, Y2, Y7, Y7
+	VUNPCKLPS    Y5, Y3, Y0
+	VUNPCKHPS    Y5, Y3, Y1
+	VUNPCKLPS    Y7, Y6, Y2
+	VUNPCKHPS    Y7, Y6, Y4
 	VUNPCKLPD    Y2, Y0, Y3
 	VUNPCKHPD    Y2, Y0, Y0
 	VUNPCKLPD    Y4, Y1, Y2
@@ -1424,25 +1422,23 @@ classes3:
 	SUBQ         R11, R13
 	VMOVD        R13, X4
 	VPBROADCASTD X4, Y4
+	VPSUBD       Y4, Y3, Y4
 	LEAQ         (R10)(DI*2), R13
 	VMOVUPS      (R10), Y5
 	VMOVUPS      (R10)(DI*1), Y6
 	VMOVUPS      (R13), Y7
 	VMOVUPS      (R13)(DI*1), Y8
 	VFMSUB213PS  Y1, Y0, Y5
-	VPCMPEQD     Y3, Y4, Y9
+	VPCMPEQD     constants<>+544(SB), Y4, Y9
 	VBLENDVPS    Y9, Y2, Y5, Y5
-	VPADDD       constants<>+544(SB), Y4, Y4
 	VFMSUB213PS  Y1, Y0, Y6
-	VPCMPEQD     Y3, Y4, Y9
+	VPCMPEQD     constants<>+576(SB), Y4, Y9
 	VBLENDVPS    Y9, Y2, Y6, Y6
-	VPADDD       constants<>+544(SB), Y4, Y4
 	VFMSUB213PS  Y1, Y0, Y7
-	VPCMPEQD     Y3, Y4, Y9
+	VPCMPEQD     constants<>+608(SB), Y4, Y9
 	VBLENDVPS    Y9, Y2, Y7, Y7
-	VPADDD       constants<>+544(SB), Y4, Y4
 	VFMSUB213PS  Y1, Y0, Y8
-	VPCMPEQD     Y3, Y4, Y4
+	VPCMPEQD     constants<>+640(SB), Y4, Y4
 	VBLENDVPS    Y4, Y2, Y8, Y8
 	VUNPCKLPS    Y6, Y5, Y4
 	VUNPCKHPS    Y6, Y5, Y5
@@ -1964,7 +1960,7 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -1984,7 +1980,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
@@ -2023,7 +2019,7 @@ classes4:
 
 fetched6:
 	VADDPS       (R11), Y3, Y6
-	VPCMPEQD     constants<>+608(SB), Y4, Y7
+	VPCMPEQD     constants<>+544(SB), Y4, Y7
 	VBLENDVPS    Y7, (R11), Y5, Y5
 	VMAXPS       32(R11), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
@@ -2033,7 +2029,7 @@ fetched6:
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
 	VADDPS       576(R11), Y3, Y10
 	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPCMPEQD     constants<>+544(SB), Y4, Y11
+	VPCMPEQD     constants<>+576(SB), Y4, Y11
 	VPSLLD       $0x14, Y9, Y9
 	VBLENDVPS    Y11, 576(R11), Y5, Y5
 	VPADDD       Y8, Y9, Y9
@@ -2051,7 +2047,7 @@ fetched6:
 	VADDPS       1152(R11), Y3, Y11
 	VMOVUPS      Y8, (R11)
 	VPERMPS      constants<>+480(SB), Y13, Y9
-	VPCMPEQD     constants<>+640(SB), Y4, Y12
+	VPCMPEQD     constants<>+608(SB), Y4, Y12
 	VADDPS       (R9)(R10*1), Y8, Y8
 	VPSLLD       $0x14, Y13, Y13
 	VBLENDVPS    Y12, 1152(R11), Y5, Y5
@@ -2073,7 +2069,7 @@ fetched6:
 	VADDPS       1728(R11), Y3, Y9
 	VMOVUPS      Y8, 576(R11)
 	VPERMPS      constants<>+480(SB), Y12, Y7
-	VPCMPEQD     constants<>+672(SB), Y4, Y13
+	VPCMPEQD     constants<>+640(SB), Y4, Y13
 	VADDPS       32(R9)(R10*1), Y8, Y8
 	VPSLLD       $0x14, Y12, Y12
 	VBLENDVPS    Y13, 1728(R11), Y5, Y5
@@ -2135,7 +2131,7 @@ classes7:
 
 fetched9:
 	VADDPS       (R11), Y3, Y6
-	VPCMPEQD     constants<>+608(SB), Y4, Y7
+	VPCMPEQD     constants<>+544(SB), Y4, Y7
 	VBLENDVPS    Y7, (R11), Y5, Y5
 	VMAXPS       32(R11), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
@@ -2159,7 +2155,7 @@ fetched9:
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
 	ADDQ         $+576, R11
-	VPSUBD       constants<>+544(SB), Y4, Y4
+	VPSUBD       constants<>+576(SB), Y4, Y4
 	TESTQ        $+15, R12
 	JNE          classes7
 	SUBQ         $+512, R9
@@ -2319,7 +2315,7 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -2339,7 +2335,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
@@ -2375,7 +2371,7 @@ fetched6:
 	VXORPS       Y9, Y9, Y9
 	VCMPPS       $0x04, Y9, Y7, Y7
 	VANDPS       Y7, Y8, Y8
-	VPCMPEQD     constants<>+608(SB), Y4, Y7
+	VPCMPEQD     constants<>+544(SB), Y4, Y7
 	VBLENDVPS    Y7, (R11), Y5, Y5
 	VMAXPS       32(R11), Y2, Y2
 	VMAXPS       Y6, Y0, Y7
@@ -2399,7 +2395,7 @@ fetched6:
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
 	ADDQ         $+576, R11
-	VPSUBD       constants<>+544(SB), Y4, Y4
+	VPSUBD       constants<>+576(SB), Y4, Y4
 	TESTQ        $+15, R12
 	JNE          classes4
 	SUBQ         $+512, R9
@@ -2566,7 +2562,7 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -2586,7 +2582,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	VMOVUPS      Y3, 376(AX)(BX*4)
 	MOVQ         56(AX), R9
 	VXORPS       Y4, Y4, Y4
@@ -4795,7 +4791,7 @@ classes4:
 
 fetched6:
 	VADDPD       (R11), Y3, Y6
-	VPCMPEQQ     constants<>+608(SB), Y4, Y7
+	VPCMPEQQ     constants<>+544(SB), Y4, Y7
 	VBLENDVPD    Y7, (R11), Y5, Y5
 	VMAXPD       32(R11), Y2, Y2
 	VMAXPD       Y6, Y0, Y8
@@ -4942,7 +4938,7 @@ classes7:
 
 fetched9:
 	VADDPD       (R11), Y3, Y6
-	VPCMPEQQ     constants<>+608(SB), Y4, Y7
+	VPCMPEQQ     constants<>+544(SB), Y4, Y7
 	VBLENDVPD    Y7, (R11), Y5, Y5
 	VMAXPD       32(R11), Y2, Y2
 	VMAXPD       Y6, Y0, Y8
@@ -5154,7 +5150,7 @@ fetched6:
 	VXORPS       Y9, Y9, Y9
 	VCMPPD       $0x04, Y9, Y7, Y7
 	VANDPD       Y7, Y8, Y8
-	VPCMPEQQ     constants<>+608(SB), Y4, Y7
+	VPCMPEQQ     constants<>+544(SB), Y4, Y7
 	VBLENDVPD    Y7, (R11), Y5, Y5
 	VMAXPD       32(R11), Y2, Y2
 	VMAXPD       Y6, Y0, Y7
@@ -8153,7 +8149,7 @@ loop5:
 	VFMSUB213PS  Y1, Y0, Y3
 	PREFETCHT0   1536(DX)(R9*2)
 	VPSRLD       $0x10, Y3, Y4
-	VPAND        constants<>+544(SB), Y4, Y4
+	VPAND        constants<>+576(SB), Y4, Y4
 	VPADDD       constants<>+1888(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
@@ -8163,7 +8159,7 @@ loop5:
 	VMOVUPS      32(CX)(R9*4), Y3
 	VFMSUB213PS  Y1, Y0, Y3
 	VPSRLD       $0x10, Y3, Y4
-	VPAND        constants<>+544(SB), Y4, Y4
+	VPAND        constants<>+576(SB), Y4, Y4
 	VPADDD       constants<>+1888(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
@@ -8183,7 +8179,7 @@ loop7:
 	VFMSUB213PS  Y1, Y0, Y3
 	PREFETCHT0   1536(DX)(R9*2)
 	VPSRLD       $0x10, Y3, Y4
-	VPAND        constants<>+544(SB), Y4, Y4
+	VPAND        constants<>+576(SB), Y4, Y4
 	VPADDD       constants<>+1888(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
@@ -8198,7 +8194,7 @@ end6:
 	VFMSUB213PS  Y1, Y0, Y2
 	PREFETCHT0   1536(DX)(BX*2)
 	VPSRLD       $0x10, Y2, Y0
-	VPAND        constants<>+544(SB), Y0, Y0
+	VPAND        constants<>+576(SB), Y0, Y0
 	VPADDD       constants<>+1888(SB), Y2, Y2
 	VPADDD       Y0, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
@@ -8614,7 +8610,7 @@ loop5:
 	VFNMADD231PS Y4, Y1, Y3
 	PREFETCHT0   1536(DX)(R12*2)
 	VPSRLD       $0x10, Y3, Y4
-	VPAND        constants<>+544(SB), Y4, Y4
+	VPAND        constants<>+576(SB), Y4, Y4
 	VPADDD       constants<>+1888(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
@@ -8629,7 +8625,7 @@ loop5:
 	VFMADD213PS  32(SI)(R12*4), Y5, Y4
 	VFNMADD231PS Y4, Y1, Y3
 	VPSRLD       $0x10, Y3, Y4
-	VPAND        constants<>+544(SB), Y4, Y4
+	VPAND        constants<>+576(SB), Y4, Y4
 	VPADDD       constants<>+1888(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
@@ -8654,7 +8650,7 @@ loop7:
 	VFNMADD231PS Y4, Y1, Y3
 	PREFETCHT0   1536(DX)(R12*2)
 	VPSRLD       $0x10, Y3, Y4
-	VPAND        constants<>+544(SB), Y4, Y4
+	VPAND        constants<>+576(SB), Y4, Y4
 	VPADDD       constants<>+1888(SB), Y3, Y3
 	VPADDD       Y4, Y3, Y3
 	VPSRLD       $0x10, Y3, Y3
@@ -8674,7 +8670,7 @@ end6:
 	VFNMADD231PS Y0, Y1, Y2
 	PREFETCHT0   1536(DX)(R8*2)
 	VPSRLD       $0x10, Y2, Y0
-	VPAND        constants<>+544(SB), Y0, Y0
+	VPAND        constants<>+576(SB), Y0, Y0
 	VPADDD       constants<>+1888(SB), Y2, Y2
 	VPADDD       Y0, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
@@ -8959,7 +8955,7 @@ group1:
 	VUNPCKLPD    Y3, Y0, Y4
 	VUNPCKHPD    Y3, Y0, Y0
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+544(SB), Y3, Y3
+	VPAND        constants<>+576(SB), Y3, Y3
 	VPADDD       constants<>+1888(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
@@ -8993,7 +8989,7 @@ halves8:
 
 stored9:
 	VPSRLD       $0x10, Y1, Y2
-	VPAND        constants<>+544(SB), Y2, Y2
+	VPAND        constants<>+576(SB), Y2, Y2
 	VPADDD       constants<>+1888(SB), Y1, Y1
 	VPADDD       Y2, Y1, Y1
 	VPSRLD       $0x10, Y1, Y1
@@ -9027,7 +9023,7 @@ halves12:
 
 stored13:
 	VPSRLD       $0x10, Y4, Y1
-	VPAND        constants<>+544(SB), Y1, Y1
+	VPAND        constants<>+576(SB), Y1, Y1
 	VPADDD       constants<>+1888(SB), Y4, Y4
 	VPADDD       Y1, Y4, Y4
 	VPSRLD       $0x10, Y4, Y4
@@ -9061,7 +9057,7 @@ halves16:
 
 stored17:
 	VPSRLD       $0x10, Y0, Y1
-	VPAND        constants<>+544(SB), Y1, Y1
+	VPAND        constants<>+576(SB), Y1, Y1
 	VPADDD       constants<>+1888(SB), Y0, Y0
 	VPADDD       Y1, Y0, Y0
 	VPSRLD       $0x10, Y0, Y0
@@ -9113,7 +9109,7 @@ classes3:
 	VUNPCKLPD    Y3, Y0, Y4
 	VUNPCKHPD    Y3, Y0, Y0
 	VPSRLD       $0x10, Y2, Y3
-	VPAND        constants<>+544(SB), Y3, Y3
+	VPAND        constants<>+576(SB), Y3, Y3
 	VPADDD       constants<>+1888(SB), Y2, Y2
 	VPADDD       Y3, Y2, Y2
 	VPSRLD       $0x10, Y2, Y2
@@ -9122,7 +9118,7 @@ classes3:
 	VMOVQ        X3, (BX)
 	VPEXTRQ      $0x01, X3, (SI)
 	VPSRLD       $0x10, Y1, Y2
-	VPAND        constants<>+544(SB), Y2, Y2
+	VPAND        constants<>+576(SB), Y2, Y2
 	VPADDD       constants<>+1888(SB), Y1, Y1
 	VPADDD       Y2, Y1, Y1
 	VPSRLD       $0x10, Y1, Y1
@@ -9131,7 +9127,7 @@ classes3:
 	VMOVQ        X2, (BX)(CX*1)
 	VPEXTRQ      $0x01, X2, (SI)(CX*1)
 	VPSRLD       $0x10, Y4, Y1
-	VPAND        constants<>+544(SB), Y1, Y1
+	VPAND        constants<>+576(SB), Y1, Y1
 	VPADDD       constants<>+1888(SB), Y4, Y4
 	VPADDD       Y1, Y4, Y4
 	VPSRLD       $0x10, Y4, Y4
@@ -9140,7 +9136,7 @@ classes3:
 	VMOVQ        X1, (BX)(CX*2)
 	VPEXTRQ      $0x01, X1, (SI)(CX*2)
 	VPSRLD       $0x10, Y0, Y1
-	VPAND        constants<>+544(SB), Y1, Y1
+	VPAND        constants<>+576(SB), Y1, Y1
 	VPADDD       constants<>+1888(SB), Y0, Y0
 	VPADDD       Y1, Y0, Y0
 	VPSRLD       $0x10, Y0, Y0
@@ -9229,7 +9225,7 @@ class1:
 loop3:
 	VMOVUPS      (DX)(SI*4), Y0
 	VPSRLD       $0x10, Y0, Y1
-	VPAND        constants<>+544(SB), Y1, Y1
+	VPAND        constants<>+576(SB), Y1, Y1
 	VPADDD       constants<>+1888(SB), Y0, Y0
 	VPADDD       Y1, Y0, Y0
 	VPSRLD       $0x10, Y0, Y0
@@ -9263,13 +9259,13 @@ loop1:
 	VADDPS       constants<>+1920(SB), Y0, Y1
 	VPSUBD       constants<>+1920(SB), Y1, Y1
 	VMOVUPS      1496(AX)(CX*4), Y4
-	VPAND        constants<>+576(SB), Y1, Y2
+	VPAND        constants<>+672(SB), Y1, Y2
 	VADDPS       constants<>+1920(SB), Y4, Y5
 	VBROADCASTSS constants<>+1920(SB), Y3
 	VPSUBD       constants<>+1920(SB), Y5, Y5
 	VMOVUPS      1528(AX)(CX*4), Y6
 	VPSUBD       Y2, Y3, Y2
-	VPAND        constants<>+576(SB), Y5, Y3
+	VPAND        constants<>+672(SB), Y5, Y3
 	VADDPS       constants<>+1920(SB), Y6, Y8
 	VPSRLD       $0x17, Y1, Y1
 	VBROADCASTSS constants<>+1920(SB), Y7
@@ -9277,7 +9273,7 @@ loop1:
 	VMOVUPS      1560(AX)(CX*4), Y9
 	VMOVUPS      Y1, 12344(AX)(CX*4)
 	VPSUBD       Y3, Y7, Y3
-	VPAND        constants<>+576(SB), Y8, Y7
+	VPAND        constants<>+672(SB), Y8, Y7
 	VADDPS       constants<>+1920(SB), Y9, Y11
 	VSUBPS       constants<>+1920(SB), Y2, Y1
 	VPSRLD       $0x17, Y5, Y5
@@ -9286,7 +9282,7 @@ loop1:
 	VFMADD231PS  Y2, Y0, Y1
 	VMOVUPS      Y5, 12376(AX)(CX*4)
 	VPSUBD       Y7, Y10, Y7
-	VPAND        constants<>+576(SB), Y11, Y5
+	VPAND        constants<>+672(SB), Y11, Y5
 	VBROADCASTSS constants<>+1952(SB), Y0
 	VSUBPS       constants<>+1920(SB), Y3, Y2
 	VPSRLD       $0x17, Y8, Y8
@@ -9418,13 +9414,13 @@ loop1:
 	VADDPS       constants<>+1920(SB), Y0, Y1
 	VPSUBD       constants<>+1920(SB), Y1, Y1
 	VMOVUPS      1496(AX)(CX*4), Y4
-	VPAND        constants<>+576(SB), Y1, Y2
+	VPAND        constants<>+672(SB), Y1, Y2
 	VADDPS       constants<>+1920(SB), Y4, Y5
 	VBROADCASTSS constants<>+1920(SB), Y3
 	VPSUBD       constants<>+1920(SB), Y5, Y5
 	VMOVUPS      1528(AX)(CX*4), Y6
 	VPSUBD       Y2, Y3, Y2
-	VPAND        constants<>+576(SB), Y5, Y3
+	VPAND        constants<>+672(SB), Y5, Y3
 	VADDPS       constants<>+1920(SB), Y6, Y8
 	VPSRLD       $0x17, Y1, Y1
 	VBROADCASTSS constants<>+1920(SB), Y7
@@ -9432,7 +9428,7 @@ loop1:
 	VMOVUPS      1560(AX)(CX*4), Y9
 	VMOVUPS      Y1, 12344(AX)(CX*4)
 	VPSUBD       Y3, Y7, Y3
-	VPAND        constants<>+576(SB), Y8, Y7
+	VPAND        constants<>+672(SB), Y8, Y7
 	VADDPS       constants<>+1920(SB), Y9, Y11
 	VSUBPS       constants<>+1920(SB), Y2, Y1
 	VPSRLD       $0x17, Y5, Y5
@@ -9441,7 +9437,7 @@ loop1:
 	VFMADD231PS  Y2, Y0, Y1
 	VMOVUPS      Y5, 12376(AX)(CX*4)
 	VPSUBD       Y7, Y10, Y7
-	VPAND        constants<>+576(SB), Y11, Y5
+	VPAND        constants<>+672(SB), Y11, Y5
 	VBROADCASTSS constants<>+1952(SB), Y0
 	VSUBPS       constants<>+1920(SB), Y3, Y2
 	VPSRLD       $0x17, Y8, Y8
@@ -10120,9 +10116,9 @@ row1:
 	XORQ         R8, R8
 
 block4:
-	VBROADCASTSS constants<>+608(SB), Z9
-	VBROADCASTSS constants<>+608(SB), Z10
-	VBROADCASTSS constants<>+608(SB), Z11
+	VBROADCASTSS constants<>+544(SB), Z9
+	VBROADCASTSS constants<>+544(SB), Z10
+	VBROADCASTSS constants<>+544(SB), Z11
 	LEAQ         512(R8), R9
 	CMPQ         R9, 96(AX)
 	CMOVQGT      96(AX), R9
@@ -10405,9 +10401,9 @@ row1:
 	XORQ         R9, R9
 
 block4:
-	VBROADCASTSS constants<>+608(SB), Z9
-	VBROADCASTSS constants<>+608(SB), Z10
-	VBROADCASTSS constants<>+608(SB), Z11
+	VBROADCASTSS constants<>+544(SB), Z9
+	VBROADCASTSS constants<>+544(SB), Z10
+	VBROADCASTSS constants<>+544(SB), Z11
 	LEAQ         512(R9), R10
 	CMPQ         R10, 96(AX)
 	CMOVQGT      96(AX), R10
@@ -10779,10 +10775,10 @@ row1:
 	XORQ         R13, R13
 
 block4:
-	VBROADCASTSS constants<>+608(SB), Z9
-	VBROADCASTSS constants<>+608(SB), Z10
-	VBROADCASTSS constants<>+608(SB), Z11
-	VBROADCASTSS constants<>+608(SB), Z12
+	VBROADCASTSS constants<>+544(SB), Z9
+	VBROADCASTSS constants<>+544(SB), Z10
+	VBROADCASTSS constants<>+544(SB), Z11
+	VBROADCASTSS constants<>+544(SB), Z12
 	LEAQ         512(R13), R14
 	CMPQ         R14, 96(AX)
 	CMOVQGT      96(AX), R14
@@ -10803,7 +10799,7 @@ loop6:
 	VMAXPS        64(BX)(R13*4), Z8, Z8
 	VMULPS        Z13, Z14, Z15
 	PREFETCHT0    20544(DX)(R13*4)
-	VBROADCASTSS  constants<>+608(SB), Z16
+	VBROADCASTSS  constants<>+544(SB), Z16
 	PREFETCHT0    1600(DI)(R13*4)
 	VCMPPS        $0x04, Z16, Z14, K1
 	VADDPS        64(DX)(R13*4), Z7, Z14
@@ -10818,7 +10814,7 @@ loop6:
 	VCMPPS        $0x15, Z0, Z13, K1
 	VMULPS        Z14, Z16, Z18
 	VSUBPS        Z1, Z17, Z15
-	VBROADCASTSS  constants<>+608(SB), Z19
+	VBROADCASTSS  constants<>+544(SB), Z19
 	VFNMADD132PS  Z3, Z13, Z15
 	VCMPPS        $0x04, Z19, Z16, K2
 	VPERMPS       Z6, Z17, Z13
@@ -10873,7 +10869,7 @@ loop8:
 	VFMADD213PS   Z16, Z15, Z14
 	VADDPS        Z14, Z12, Z12
 	VMULPS        Z13, Z14, Z15
-	VBROADCASTSS  constants<>+608(SB), Z16
+	VBROADCASTSS  constants<>+544(SB), Z16
 	VCMPPS        $0x04, Z16, Z14, K2
 	VMOVAPS.Z     Z15, K2, Z15
 	VADDPS        Z15, Z11, Z11
@@ -11042,31 +11038,148 @@ TEXT ·tileScaleFloat32AVX512(SB), NOSPLIT, $8-8
 	MOVQ a+0(FP), AX
 
 	// tileScaleFloat32AVX512 turns exponentials in planes into gradients in rows: e·f − smooth, but gy for the target's class.
-	MOVQ 136(AX), DX
-	LEAQ (DX)(DX*2), BX
-	MOVQ 208(AX), R10
-	MOVQ 80(AX), R12
-	XORQ R11, R11
-	SUBQ $0x10, R12
+	VMOVUPS constants<>+2304(SB), Z4
+	VMOVUPS constants<>+2368(SB), Z5
+	MOVQ    136(AX), DX
+	LEAQ    (DX)(DX*2), BX
+	MOVQ    208(AX), R10
+	MOVQ    80(AX), R12
+	XORQ    R11, R11
+	SUBQ    $0x10, R12
 
 group1:
-	MOVQ          88(AX), CX
-	ADDQ          R11, CX
-	VMOVUPS       9080(AX)(CX*4), Z0
-	VMOVUPS       7992(AX)(CX*4), Z1
-	VMOVUPS       10168(AX)(CX*4), Z2
-	MOVQ          48(AX), CX
-	VMOVDQU32     (CX)(R11*4), Z3
-	MOVQ          DX, SI
-	IMULQ         R11, SI
-	ADDQ          16(AX), SI
-	LEAQ          (SI)(DX*4), DI
-	LEAQ          (DI)(DX*4), R8
-	LEAQ          (R8)(DX*4), R9
-	MOVQ          200(AX), R13
-	LEAQ          (R13)(R11*4), R13
-	MOVQ          96(AX), R14
-	LEAQ          1536(SI), R15
+	MOVQ      88(AX), CX
+	ADDQ      R11, CX
+	VMOVUPS   9080(AX)(CX*4), Z0
+	VMOVUPS   7992(AX)(CX*4), Z1
+	VMOVUPS   10168(AX)(CX*4), Z2
+	MOVQ      48(AX), CX
+	VMOVDQU32 (CX)(R11*4), Z3
+	MOVQ      DX, SI
+	IMULQ     R11, SI
+	ADDQ      16(AX), SI
+	LEAQ      (SI)(DX*4), DI
+	LEAQ      (DI)(DX*4), R8
+	LEAQ      (R8)(DX*4), R9
+	MOVQ      200(AX), R13
+	LEAQ      (R13)(R11*4), R13
+	MOVQ      96(AX), R14
+	LEAQ      1536(SI), R15
+	CMPQ      R14, $0x08
+	JL        few7
+
+eights6:
+	PREFETCHT0    (R15)
+	PREFETCHT0    64(R15)
+	PREFETCHT0    128(R15)
+	PREFETCHT0    192(R15)
+	PREFETCHT0    256(R15)
+	PREFETCHT0    320(R15)
+	PREFETCHT0    384(R15)
+	PREFETCHT0    448(R15)
+	ADDQ          $+512, R15
+	MOVQ          96(AX), CX
+	SUBQ          R14, CX
+	VPBROADCASTD  CX, Z6
+	VPSUBD        Z6, Z3, Z6
+	LEAQ          (R13)(R10*4), CX
+	LEAQ          (R13)(R10*2), BP
+	VMOVUPS       (R13), Z7
+	VMOVUPS       (R13)(R10*1), Z8
+	VMOVUPS       (BP), Z9
+	VMOVUPS       (BP)(R10*1), Z10
+	VFMSUB213PS   Z1, Z0, Z7
+	VPCMPEQD.BCST constants<>+544(SB), Z6, K1
+	VMOVUPS       Z2, K1, Z7
+	VFMSUB213PS   Z1, Z0, Z8
+	VPCMPEQD.BCST constants<>+576(SB), Z6, K1
+	VMOVUPS       Z2, K1, Z8
+	VFMSUB213PS   Z1, Z0, Z9
+	VPCMPEQD.BCST constants<>+608(SB), Z6, K1
+	VMOVUPS       Z2, K1, Z9
+	VFMSUB213PS   Z1, Z0, Z10
+	VPCMPEQD.BCST constants<>+640(SB), Z6, K1
+	VMOVUPS       Z2, K1, Z10
+	VUNPCKLPS     Z8, Z7, Z11
+	VUNPCKHPS     Z8, Z7, Z7
+	VUNPCKLPS     Z10, Z9, Z8
+	VUNPCKHPS     Z10, Z9, Z10
+	VUNPCKLPD     Z8, Z11, Z9
+	VUNPCKHPD     Z8, Z11, Z8
+	VUNPCKLPD     Z10, Z7, Z11
+	VUNPCKHPD     Z10, Z7, Z7
+	LEAQ          (CX)(R10*2), BP
+	VMOVUPS       (CX), Z10
+	VMOVUPS       (CX)(R10*1), Z12
+	VMOVUPS       (BP), Z13
+	VMOVUPS       (BP)(R10*1), Z14
+	VFMSUB213PS   Z1, Z0, Z10
+	VPCMPEQD.BCST constants<>+704(SB), Z6, K1
+	VMOVUPS       Z2, K1, Z10
+	VFMSUB213PS   Z1, Z0, Z12
+	VPCMPEQD.BCST constants<>+2432(SB), Z6, K1
+	VMOVUPS       Z2, K1, Z12
+	VFMSUB213PS   Z1, Z0, Z13
+	VPCMPEQD.BCST constants<>+2464(SB), Z6, K1
+	VMOVUPS       Z2, K1, Z13
+	VFMSUB213PS   Z1, Z0, Z14
+	VPCMPEQD.BCST constants<>+2496(SB), Z6, K1
+	VMOVUPS       Z2, K1, Z14
+	VUNPCKLPS     Z12, Z10, Z6
+	VUNPCKHPS     Z12, Z10, Z10
+	VUNPCKLPS     Z14, Z13, Z12
+	VUNPCKHPS     Z14, Z13, Z14
+	VUNPCKLPD     Z12, Z6, Z13
+	VUNPCKHPD     Z12, Z6, Z6
+	VUNPCKLPD     Z14, Z10, Z12
+	VUNPCKHPD     Z14, Z10, Z10
+	VMOVAPS       Z9, Z14
+	VPERMT2PD     Z13, Z4, Z14
+	VPERMT2PD     Z13, Z5, Z9
+	VMOVUPS       Y14, (SI)
+	VEXTRACTF64X4 $0x01, Z14, (DI)
+	VMOVUPS       Y9, (R8)
+	VEXTRACTF64X4 $0x01, Z9, (R9)
+	VMOVAPS       Z8, Z9
+	VPERMT2PD     Z6, Z4, Z9
+	VPERMT2PD     Z6, Z5, Z8
+	VMOVUPS       Y9, (SI)(DX*1)
+	VEXTRACTF64X4 $0x01, Z9, (DI)(DX*1)
+	VMOVUPS       Y8, (R8)(DX*1)
+	VEXTRACTF64X4 $0x01, Z8, (R9)(DX*1)
+	VMOVAPS       Z11, Z6
+	VPERMT2PD     Z12, Z4, Z6
+	VPERMT2PD     Z12, Z5, Z11
+	VMOVUPS       Y6, (SI)(DX*2)
+	VEXTRACTF64X4 $0x01, Z6, (DI)(DX*2)
+	VMOVUPS       Y11, (R8)(DX*2)
+	VEXTRACTF64X4 $0x01, Z11, (R9)(DX*2)
+	VMOVAPS       Z7, Z6
+	VPERMT2PD     Z10, Z4, Z6
+	VPERMT2PD     Z10, Z5, Z7
+	VMOVUPS       Y6, (SI)(BX*1)
+	VEXTRACTF64X4 $0x01, Z6, (DI)(BX*1)
+	VMOVUPS       Y7, (R8)(BX*1)
+	VEXTRACTF64X4 $0x01, Z7, (R9)(BX*1)
+	SUBQ          $0x08, R14
+	JE            next5
+	ADDQ          $0x10, SI
+	ADDQ          $0x10, DI
+	ADDQ          $0x10, R8
+	ADDQ          $0x10, R9
+	LEAQ          (R13)(R10*4), R13
+	CMPQ          R14, $0x04
+	JL            overlap4
+	ADDQ          $0x10, SI
+	ADDQ          $0x10, DI
+	ADDQ          $0x10, R8
+	ADDQ          $0x10, R9
+	LEAQ          (R13)(R10*4), R13
+	CMPQ          R14, $0x08
+	JGE           eights6
+	JMP           classes3
+
+few7:
 	CMPQ          R14, $0x04
 	JGE           classes3
 	MOVQ          R14, CX
@@ -11081,40 +11194,38 @@ group1:
 	ADDQ          $+256, R15
 	MOVQ          96(AX), CX
 	SUBQ          R14, CX
-	VPBROADCASTD  CX, Z4
+	VPBROADCASTD  CX, Z6
+	VPSUBD        Z6, Z3, Z6
 	LEAQ          (R13)(R10*2), CX
-	VMOVUPS       (R13), Z5
-	VMOVUPS       (R13)(R10*1), Z6
-	VMOVUPS       (CX), Z7
-	VMOVUPS       (CX)(R10*1), Z8
-	VFMSUB213PS   Z1, Z0, Z5
-	VPCMPEQD      Z3, Z4, K2
-	VMOVUPS       Z2, K2, Z5
-	VPADDD.BCST   constants<>+544(SB), Z4, Z4
-	VFMSUB213PS   Z1, Z0, Z6
-	VPCMPEQD      Z3, Z4, K2
-	VMOVUPS       Z2, K2, Z6
-	VPADDD.BCST   constants<>+544(SB), Z4, Z4
+	VMOVUPS       (R13), Z3
+	VMOVUPS       (R13)(R10*1), Z7
+	VMOVUPS       (CX), Z8
+	VMOVUPS       (CX)(R10*1), Z9
+	VFMSUB213PS   Z1, Z0, Z3
+	VPCMPEQD.BCST constants<>+544(SB), Z6, K2
+	VMOVUPS       Z2, K2, Z3
 	VFMSUB213PS   Z1, Z0, Z7
-	VPCMPEQD      Z3, Z4, K2
+	VPCMPEQD.BCST constants<>+576(SB), Z6, K2
 	VMOVUPS       Z2, K2, Z7
-	VPADDD.BCST   constants<>+544(SB), Z4, Z4
 	VFMSUB213PS   Z1, Z0, Z8
-	VPCMPEQD      Z3, Z4, K2
+	VPCMPEQD.BCST constants<>+608(SB), Z6, K2
 	VMOVUPS       Z2, K2, Z8
-	VUNPCKLPS     Z6, Z5, Z0
-	VUNPCKHPS     Z6, Z5, Z1
-	VUNPCKLPS     Z8, Z7, Z2
-	VUNPCKHPS     Z8, Z7, Z4
+	VFMSUB213PS   Z1, Z0, Z9
+	VPCMPEQD.BCST constants<>+640(SB), Z6, K2
+	VMOVUPS       Z2, K2, Z9
+	VUNPCKLPS     Z7, Z3, Z0
+	VUNPCKHPS     Z7, Z3, Z1
+	VUNPCKLPS     Z9, Z8, Z2
+	VUNPCKHPS     Z9, Z8, Z6
 	VUNPCKLPD     Z2, Z0, Z3
 	VUNPCKHPD     Z2, Z0, Z0
-	VUNPCKLPD     Z4, Z1, Z2
-	VUNPCKHPD     Z4, Z1, Z1
+	VUNPCKLPD     Z6, Z1, Z2
+	VUNPCKHPD     Z6, Z1, Z1
 	VMOVUPS       X3, K1, (SI)
-	VEXTRACTF32X4 $0x01, Z3, X4
-	VMOVUPS       X4, K1, (DI)
-	VEXTRACTF32X4 $0x02, Z3, X4
-	VMOVUPS       X4, K1, (R8)
+	VEXTRACTF32X4 $0x01, Z3, X6
+	VMOVUPS       X6, K1, (DI)
+	VEXTRACTF32X4 $0x02, Z3, X6
+	VMOVUPS       X6, K1, (R8)
 	VEXTRACTF32X4 $0x03, Z3, X3
 	VMOVUPS       X3, K1, (R9)
 	VMOVUPS       X0, K1, (SI)(DX*1)
@@ -11148,51 +11259,49 @@ classes3:
 	ADDQ          $+256, R15
 	MOVQ          96(AX), CX
 	SUBQ          R14, CX
-	VPBROADCASTD  CX, Z4
+	VPBROADCASTD  CX, Z6
+	VPSUBD        Z6, Z3, Z6
 	LEAQ          (R13)(R10*2), CX
-	VMOVUPS       (R13), Z5
-	VMOVUPS       (R13)(R10*1), Z6
-	VMOVUPS       (CX), Z7
-	VMOVUPS       (CX)(R10*1), Z8
-	VFMSUB213PS   Z1, Z0, Z5
-	VPCMPEQD      Z3, Z4, K1
-	VMOVUPS       Z2, K1, Z5
-	VPADDD.BCST   constants<>+544(SB), Z4, Z4
-	VFMSUB213PS   Z1, Z0, Z6
-	VPCMPEQD      Z3, Z4, K1
-	VMOVUPS       Z2, K1, Z6
-	VPADDD.BCST   constants<>+544(SB), Z4, Z4
+	VMOVUPS       (R13), Z7
+	VMOVUPS       (R13)(R10*1), Z8
+	VMOVUPS       (CX), Z9
+	VMOVUPS       (CX)(R10*1), Z10
 	VFMSUB213PS   Z1, Z0, Z7
-	VPCMPEQD      Z3, Z4, K1
+	VPCMPEQD.BCST constants<>+544(SB), Z6, K1
 	VMOVUPS       Z2, K1, Z7
-	VPADDD.BCST   constants<>+544(SB), Z4, Z4
 	VFMSUB213PS   Z1, Z0, Z8
-	VPCMPEQD      Z3, Z4, K1
+	VPCMPEQD.BCST constants<>+576(SB), Z6, K1
 	VMOVUPS       Z2, K1, Z8
-	VUNPCKLPS     Z6, Z5, Z4
-	VUNPCKHPS     Z6, Z5, Z5
+	VFMSUB213PS   Z1, Z0, Z9
+	VPCMPEQD.BCST constants<>+608(SB), Z6, K1
+	VMOVUPS       Z2, K1, Z9
+	VFMSUB213PS   Z1, Z0, Z10
+	VPCMPEQD.BCST constants<>+640(SB), Z6, K1
+	VMOVUPS       Z2, K1, Z10
 	VUNPCKLPS     Z8, Z7, Z6
-	VUNPCKHPS     Z8, Z7, Z8
-	VUNPCKLPD     Z6, Z4, Z7
-	VUNPCKHPD     Z6, Z4, Z4
-	VUNPCKLPD     Z8, Z5, Z6
-	VUNPCKHPD     Z8, Z5, Z5
-	VMOVUPS       X7, (SI)
-	VEXTRACTF32X4 $0x01, Z7, (DI)
-	VEXTRACTF32X4 $0x02, Z7, (R8)
-	VEXTRACTF32X4 $0x03, Z7, (R9)
-	VMOVUPS       X4, (SI)(DX*1)
-	VEXTRACTF32X4 $0x01, Z4, (DI)(DX*1)
-	VEXTRACTF32X4 $0x02, Z4, (R8)(DX*1)
-	VEXTRACTF32X4 $0x03, Z4, (R9)(DX*1)
-	VMOVUPS       X6, (SI)(DX*2)
-	VEXTRACTF32X4 $0x01, Z6, (DI)(DX*2)
-	VEXTRACTF32X4 $0x02, Z6, (R8)(DX*2)
-	VEXTRACTF32X4 $0x03, Z6, (R9)(DX*2)
-	VMOVUPS       X5, (SI)(BX*1)
-	VEXTRACTF32X4 $0x01, Z5, (DI)(BX*1)
-	VEXTRACTF32X4 $0x02, Z5, (R8)(BX*1)
-	VEXTRACTF32X4 $0x03, Z5, (R9)(BX*1)
+	VUNPCKHPS     Z8, Z7, Z7
+	VUNPCKLPS     Z10, Z9, Z8
+	VUNPCKHPS     Z10, Z9, Z10
+	VUNPCKLPD     Z8, Z6, Z9
+	VUNPCKHPD     Z8, Z6, Z6
+	VUNPCKLPD     Z10, Z7, Z8
+	VUNPCKHPD     Z10, Z7, Z7
+	VMOVUPS       X9, (SI)
+	VEXTRACTF32X4 $0x01, Z9, (DI)
+	VEXTRACTF32X4 $0x02, Z9, (R8)
+	VEXTRACTF32X4 $0x03, Z9, (R9)
+	VMOVUPS       X6, (SI)(DX*1)
+	VEXTRACTF32X4 $0x01, Z6, (DI)(DX*1)
+	VEXTRACTF32X4 $0x02, Z6, (R8)(DX*1)
+	VEXTRACTF32X4 $0x03, Z6, (R9)(DX*1)
+	VMOVUPS       X8, (SI)(DX*2)
+	VEXTRACTF32X4 $0x01, Z8, (DI)(DX*2)
+	VEXTRACTF32X4 $0x02, Z8, (R8)(DX*2)
+	VEXTRACTF32X4 $0x03, Z8, (R9)(DX*2)
+	VMOVUPS       X7, (SI)(BX*1)
+	VEXTRACTF32X4 $0x01, Z7, (DI)(BX*1)
+	VEXTRACTF32X4 $0x02, Z7, (R8)(BX*1)
+	VEXTRACTF32X4 $0x03, Z7, (R9)(BX*1)
 	SUBQ          $0x04, R14
 	JE            next5
 	CMPQ          R14, $0x04
@@ -11251,9 +11360,9 @@ group2:
 	VMOVUPS    (CX)(AX*8), Z0
 	VMOVUPS    64(CX)(AX*8), Z1
 	VMOVUPS    Z0, Z2
-	VMOVUPS    constants<>+2304(SB), Z3
+	VMOVUPS    constants<>+2528(SB), Z3
 	VPERMT2PS  Z1, Z3, Z2
-	VMOVUPS    constants<>+2368(SB), Z3
+	VMOVUPS    constants<>+2592(SB), Z3
 	VPERMT2PS  Z1, Z3, Z0
 	VMOVUPS    Z2, (DX)(AX*4)
 	VMOVUPS    Z0, (BX)(AX*4)
@@ -11428,10 +11537,10 @@ TEXT ·foldFloat32AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD 256(AX), Z0
 
 rows1:
-	VBROADCASTSS constants<>+608(SB), Z2
-	VBROADCASTSS constants<>+608(SB), Z3
-	VBROADCASTSS constants<>+608(SB), Z4
-	VBROADCASTSS constants<>+608(SB), Z5
+	VBROADCASTSS constants<>+544(SB), Z2
+	VBROADCASTSS constants<>+544(SB), Z3
+	VBROADCASTSS constants<>+544(SB), Z4
+	VBROADCASTSS constants<>+544(SB), Z5
 	LEAQ         (CX)(BX*4), R8
 	LEAQ         (R8)(BX*4), R9
 	LEAQ         (R9)(BX*4), R10
@@ -11564,7 +11673,7 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Z7
+	VBROADCASTSS constants<>+672(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -11584,12 +11693,12 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS.BCST  constants<>+0(SB), Z7, Z8
-	VBROADCASTSS constants<>+576(SB), Z7
+	VBROADCASTSS constants<>+672(SB), Z7
 	VMOVUPS      Z8, 376(AX)(BX*4)
 	VMOVDQU32    (DX), Z9
-	VBROADCASTSS constants<>+608(SB), Z10
+	VBROADCASTSS constants<>+544(SB), Z10
 	MOVQ         56(AX), R9
-	VBROADCASTSS constants<>+608(SB), Z11
+	VBROADCASTSS constants<>+544(SB), Z11
 	MOVQ         $+3008, R10
 
 clear3:
@@ -11623,13 +11732,13 @@ classes4:
 
 fetched6:
 	VADDPS        (R11), Z8, Z11
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
 	VMOVUPS       (R11), K1, Z10
 	VMAXPS        64(R11), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VADDPS        576(R11), Z8, Z15
 	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       576(R11), K2, Z10
 	VSUBPS        Z1, Z13, Z12
@@ -11639,7 +11748,7 @@ fetched6:
 	VADDPS        1152(R11), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
 	VMOVUPS       1152(R11), K3, Z10
@@ -11653,7 +11762,7 @@ fetched6:
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K4
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
@@ -11735,7 +11844,7 @@ classes7:
 
 fetched9:
 	VADDPS        (R11), Z8, Z11
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
 	VMOVUPS       (R11), K1, Z10
 	VMAXPS        64(R11), Z7, Z7
 	VMOVUPS       Z11, Z13
@@ -11759,7 +11868,7 @@ fetched9:
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
 	ADDQ          $+576, R11
-	VPSUBD.BCST   constants<>+544(SB), Z9, Z9
+	VPSUBD.BCST   constants<>+576(SB), Z9, Z9
 	TESTQ         $+15, R12
 	JNE           classes7
 	SUBQ          $+1024, R9
@@ -11913,7 +12022,7 @@ TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Z7
+	VBROADCASTSS constants<>+672(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -11933,12 +12042,12 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS.BCST  constants<>+0(SB), Z7, Z8
-	VBROADCASTSS constants<>+576(SB), Z7
+	VBROADCASTSS constants<>+672(SB), Z7
 	VMOVUPS      Z8, 376(AX)(BX*4)
 	VMOVDQU32    (DX), Z9
-	VBROADCASTSS constants<>+608(SB), Z10
+	VBROADCASTSS constants<>+544(SB), Z10
 	MOVQ         56(AX), R9
-	VBROADCASTSS constants<>+608(SB), Z11
+	VBROADCASTSS constants<>+544(SB), Z11
 	MOVQ         $+3008, R10
 
 clear3:
@@ -11966,10 +12075,10 @@ fetched6:
 	MOVQ          32(AX), R13
 	VBROADCASTSS  (R13)(R12*4), Z12
 	VMULPS        Z11, Z12, Z13
-	VBROADCASTSS  constants<>+608(SB), Z14
+	VBROADCASTSS  constants<>+544(SB), Z14
 	VCMPPS        $0x04, Z14, Z12, K1
 	VMOVAPS.Z     Z13, K1, Z13
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
 	VMOVUPS       (R11), K1, Z10
 	VMAXPS        64(R11), Z7, Z7
 	VMOVUPS       Z11, Z14
@@ -11993,7 +12102,7 @@ fetched6:
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
 	ADDQ          $+576, R11
-	VPSUBD.BCST   constants<>+544(SB), Z9, Z9
+	VPSUBD.BCST   constants<>+576(SB), Z9, Z9
 	TESTQ         $+15, R12
 	JNE           classes4
 	SUBQ          $+1024, R9
@@ -12151,7 +12260,7 @@ TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+576(SB), Z7
+	VBROADCASTSS constants<>+672(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -12171,10 +12280,10 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS.BCST  constants<>+0(SB), Z7, Z8
-	VBROADCASTSS constants<>+576(SB), Z7
+	VBROADCASTSS constants<>+672(SB), Z7
 	VMOVUPS      Z8, 376(AX)(BX*4)
 	MOVQ         56(AX), R9
-	VBROADCASTSS constants<>+608(SB), Z9
+	VBROADCASTSS constants<>+544(SB), Z9
 	MOVQ         $+4032, R10
 
 clear3:
@@ -12206,7 +12315,7 @@ fetched6:
 	VBROADCASTSS  (R13)(R12*4), Z12
 	VFMADD213PS   Z12, Z11, Z10
 	VMULPS        Z9, Z10, Z11
-	VBROADCASTSS  constants<>+608(SB), Z12
+	VBROADCASTSS  constants<>+544(SB), Z12
 	VCMPPS        $0x04, Z12, Z10, K1
 	VMOVAPS.Z     Z11, K1, Z11
 	VMAXPS        64(R11), Z7, Z7
@@ -12465,7 +12574,7 @@ loop3:
 	VADDPD       21176(AX), Z4, Z4
 	VMOVUPD      Z4, 21176(AX)
 	VMULPD       Z2, Z3, Z2
-	VBROADCASTSD constants<>+608(SB), Z4
+	VBROADCASTSD constants<>+544(SB), Z4
 	VCMPPD       $0x04, Z4, Z3, K1
 	VMOVAPD.Z    Z2, K1, Z2
 	VBROADCASTSD 264(AX), Z4
@@ -12556,7 +12665,7 @@ loop3:
 	VADDPD       21176(AX), Z5, Z5
 	VMOVUPD      Z5, 21176(AX)
 	VMULPD       Z3, Z4, Z3
-	VBROADCASTSD constants<>+608(SB), Z5
+	VBROADCASTSD constants<>+544(SB), Z5
 	VCMPPD       $0x04, Z5, Z4, K1
 	VMOVAPD.Z    Z3, K1, Z3
 	VBROADCASTSD 264(AX), Z5
@@ -12745,7 +12854,7 @@ TEXT ·sumUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1504(SB), Z8
 	VBROADCASTSD constants<>+1536(SB), Z9
 	VBROADCASTSD constants<>+1568(SB), Z10
-	VMOVUPD      constants<>+2432(SB), Z11
+	VMOVUPD      constants<>+2656(SB), Z11
 	MOVQ         (AX), DX
 	MOVQ         88(AX), R8
 	XORQ         DI, DI
@@ -12772,9 +12881,9 @@ row1:
 	XORQ         R9, R9
 
 block4:
-	VBROADCASTSD constants<>+608(SB), Z14
-	VBROADCASTSD constants<>+608(SB), Z15
-	VBROADCASTSD constants<>+608(SB), Z16
+	VBROADCASTSD constants<>+544(SB), Z14
+	VBROADCASTSD constants<>+544(SB), Z15
+	VBROADCASTSD constants<>+544(SB), Z16
 	LEAQ         256(R9), R10
 	CMPQ         R10, 96(AX)
 	CMOVQGT      96(AX), R10
@@ -13030,7 +13139,7 @@ TEXT ·sumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1504(SB), Z8
 	VBROADCASTSD constants<>+1536(SB), Z9
 	VBROADCASTSD constants<>+1568(SB), Z10
-	VMOVUPD      constants<>+2432(SB), Z11
+	VMOVUPD      constants<>+2656(SB), Z11
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	MOVQ         88(AX), R9
@@ -13058,9 +13167,9 @@ row1:
 	XORQ         R10, R10
 
 block4:
-	VBROADCASTSD constants<>+608(SB), Z14
-	VBROADCASTSD constants<>+608(SB), Z15
-	VBROADCASTSD constants<>+608(SB), Z16
+	VBROADCASTSD constants<>+544(SB), Z14
+	VBROADCASTSD constants<>+544(SB), Z15
+	VBROADCASTSD constants<>+544(SB), Z16
 	LEAQ         256(R10), R11
 	CMPQ         R11, 96(AX)
 	CMOVQGT      96(AX), R11
@@ -13408,7 +13517,7 @@ TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1504(SB), Z8
 	VBROADCASTSD constants<>+1536(SB), Z9
 	VBROADCASTSD constants<>+1568(SB), Z10
-	VMOVUPD      constants<>+2432(SB), Z11
+	VMOVUPD      constants<>+2656(SB), Z11
 	MOVQ         (AX), DX
 	MOVQ         8(AX), DI
 	MOVQ         24(AX), R8
@@ -13439,10 +13548,10 @@ row1:
 	XORQ         R13, R13
 
 block4:
-	VBROADCASTSD constants<>+608(SB), Z14
-	VBROADCASTSD constants<>+608(SB), Z15
-	VBROADCASTSD constants<>+608(SB), Z16
-	VBROADCASTSD constants<>+608(SB), Z17
+	VBROADCASTSD constants<>+544(SB), Z14
+	VBROADCASTSD constants<>+544(SB), Z15
+	VBROADCASTSD constants<>+544(SB), Z16
+	VBROADCASTSD constants<>+544(SB), Z17
 	LEAQ         256(R13), R14
 	CMPQ         R14, 96(AX)
 	CMOVQGT      96(AX), R14
@@ -13463,7 +13572,7 @@ loop6:
 	VMAXPD        64(BX)(R13*8), Z13, Z13
 	VMULPD        Z18, Z19, Z20
 	PREFETCHT0    20544(DX)(R13*8)
-	VBROADCASTSD  constants<>+608(SB), Z21
+	VBROADCASTSD  constants<>+544(SB), Z21
 	PREFETCHT0    1600(DI)(R13*8)
 	VCMPPD        $0x04, Z21, Z19, K1
 	VADDPD        64(DX)(R13*8), Z12, Z19
@@ -13478,7 +13587,7 @@ loop6:
 	VCMPPD        $0x15, Z0, Z18, K1
 	VMULPD        Z19, Z21, Z23
 	VSUBPD        Z1, Z22, Z20
-	VBROADCASTSD  constants<>+608(SB), Z24
+	VBROADCASTSD  constants<>+544(SB), Z24
 	VCMPPD        $0x04, Z24, Z21, K2
 	VFNMADD231PD  Z3, Z20, Z18
 	VMOVAPD.Z     Z23, K2, Z23
@@ -13543,7 +13652,7 @@ loop8:
 	VFMADD213PD   Z21, Z20, Z19
 	VADDPD        Z19, Z17, Z17
 	VMULPD        Z18, Z19, Z20
-	VBROADCASTSD  constants<>+608(SB), Z21
+	VBROADCASTSD  constants<>+544(SB), Z21
 	VCMPPD        $0x04, Z21, Z19, K2
 	VMOVAPD.Z     Z20, K2, Z20
 	VADDPD        Z20, Z16, Z16
@@ -13726,7 +13835,7 @@ TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1504(SB), Z8
 	VBROADCASTSD constants<>+1536(SB), Z9
 	VBROADCASTSD constants<>+1568(SB), Z10
-	VMOVUPD      constants<>+2432(SB), Z11
+	VMOVUPD      constants<>+2656(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSD constants<>+896(SB), Z12
@@ -13752,9 +13861,9 @@ loop2:
 	VBROADCASTSD constants<>+896(SB), Z12
 	VMOVUPD      Z13, 376(AX)(BX*8)
 	VPMOVSXDQ    (DX), Z14
-	VBROADCASTSD constants<>+608(SB), Z15
+	VBROADCASTSD constants<>+544(SB), Z15
 	MOVQ         56(AX), R9
-	VBROADCASTSD constants<>+608(SB), Z16
+	VBROADCASTSD constants<>+544(SB), Z16
 	MOVQ         $+1472, R10
 
 clear3:
@@ -13788,7 +13897,7 @@ classes4:
 
 fetched6:
 	VADDPD        (R11), Z13, Z16
-	VPCMPEQQ.BCST constants<>+608(SB), Z14, K1
+	VPCMPEQQ.BCST constants<>+544(SB), Z14, K1
 	VMOVUPD       (R11), K1, Z15
 	VMAXPD        64(R11), Z12, Z12
 	VMOVUPD       Z16, Z18
@@ -13924,7 +14033,7 @@ classes7:
 
 fetched9:
 	VADDPD        (R11), Z13, Z16
-	VPCMPEQQ.BCST constants<>+608(SB), Z14, K1
+	VPCMPEQQ.BCST constants<>+544(SB), Z14, K1
 	VMOVUPD       (R11), K1, Z15
 	VMAXPD        64(R11), Z12, Z12
 	VMOVUPD       Z16, Z18
@@ -14074,7 +14183,7 @@ TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1504(SB), Z8
 	VBROADCASTSD constants<>+1536(SB), Z9
 	VBROADCASTSD constants<>+1568(SB), Z10
-	VMOVUPD      constants<>+2432(SB), Z11
+	VMOVUPD      constants<>+2656(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	VBROADCASTSD constants<>+896(SB), Z12
@@ -14100,9 +14209,9 @@ loop2:
 	VBROADCASTSD constants<>+896(SB), Z12
 	VMOVUPD      Z13, 376(AX)(BX*8)
 	VPMOVSXDQ    (DX), Z14
-	VBROADCASTSD constants<>+608(SB), Z15
+	VBROADCASTSD constants<>+544(SB), Z15
 	MOVQ         56(AX), R9
-	VBROADCASTSD constants<>+608(SB), Z16
+	VBROADCASTSD constants<>+544(SB), Z16
 	MOVQ         $+1472, R10
 
 clear3:
@@ -14130,10 +14239,10 @@ fetched6:
 	MOVQ          32(AX), R13
 	VBROADCASTSD  (R13)(R12*8), Z17
 	VMULPD        Z16, Z17, Z18
-	VBROADCASTSD  constants<>+608(SB), Z19
+	VBROADCASTSD  constants<>+544(SB), Z19
 	VCMPPD        $0x04, Z19, Z17, K1
 	VMOVAPD.Z     Z18, K1, Z18
-	VPCMPEQQ.BCST constants<>+608(SB), Z14, K1
+	VPCMPEQQ.BCST constants<>+544(SB), Z14, K1
 	VMOVUPD       (R11), K1, Z15
 	VMAXPD        64(R11), Z12, Z12
 	VMOVUPD       Z16, Z19
@@ -14285,7 +14394,7 @@ TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1504(SB), Z8
 	VBROADCASTSD constants<>+1536(SB), Z9
 	VBROADCASTSD constants<>+1568(SB), Z10
-	VMOVUPD      constants<>+2432(SB), Z11
+	VMOVUPD      constants<>+2656(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
@@ -14312,7 +14421,7 @@ loop2:
 	VBROADCASTSD constants<>+896(SB), Z12
 	VMOVUPD      Z13, 376(AX)(BX*8)
 	MOVQ         56(AX), R9
-	VBROADCASTSD constants<>+608(SB), Z14
+	VBROADCASTSD constants<>+544(SB), Z14
 	MOVQ         $+1984, R10
 
 clear3:
@@ -14344,7 +14453,7 @@ fetched6:
 	VBROADCASTSD  (R13)(R12*8), Z17
 	VFMADD213PD   Z17, Z16, Z15
 	VMULPD        Z14, Z15, Z16
-	VBROADCASTSD  constants<>+608(SB), Z17
+	VBROADCASTSD  constants<>+544(SB), Z17
 	VCMPPD        $0x04, Z17, Z15, K1
 	VMOVAPD.Z     Z16, K1, Z16
 	VMAXPD        64(R11), Z12, Z12
@@ -14560,7 +14669,7 @@ loop3:
 	VADDPD       21176(AX), Z4, Z4
 	VMOVUPD      Z4, 21176(AX)
 	VMULPD       Z2, Z3, Z2
-	VBROADCASTSD constants<>+608(SB), Z4
+	VBROADCASTSD constants<>+544(SB), Z4
 	VCMPPD       $0x04, Z4, Z3, K1
 	VMOVAPD.Z    Z2, K1, Z2
 	VBROADCASTSD 264(AX), Z4
@@ -14651,7 +14760,7 @@ loop3:
 	VADDPD       21176(AX), Z5, Z5
 	VMOVUPD      Z5, 21176(AX)
 	VMULPD       Z3, Z4, Z3
-	VBROADCASTSD constants<>+608(SB), Z5
+	VBROADCASTSD constants<>+544(SB), Z5
 	VCMPPD       $0x04, Z5, Z4, K1
 	VMOVAPD.Z    Z3, K1, Z3
 	VBROADCASTSD 264(AX), Z5
@@ -14713,7 +14822,7 @@ TEXT ·expTargetsFloat64AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1504(SB), Z8
 	VBROADCASTSD constants<>+1536(SB), Z9
 	VBROADCASTSD constants<>+1568(SB), Z10
-	VMOVUPD      constants<>+2432(SB), Z11
+	VMOVUPD      constants<>+2656(SB), Z11
 	MOVQ         88(AX), CX
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
@@ -14881,9 +14990,9 @@ row1:
 	XORQ         R9, R9
 
 block4:
-	VBROADCASTSS constants<>+608(SB), Z9
-	VBROADCASTSS constants<>+608(SB), Z10
-	VBROADCASTSS constants<>+608(SB), Z11
+	VBROADCASTSS constants<>+544(SB), Z9
+	VBROADCASTSS constants<>+544(SB), Z10
+	VBROADCASTSS constants<>+544(SB), Z11
 	LEAQ         512(R9), R10
 	CMPQ         R10, 96(AX)
 	CMOVQGT      96(AX), R10
@@ -15141,9 +15250,9 @@ row1:
 	XORQ         R10, R10
 
 block4:
-	VBROADCASTSS constants<>+608(SB), Z9
-	VBROADCASTSS constants<>+608(SB), Z10
-	VBROADCASTSS constants<>+608(SB), Z11
+	VBROADCASTSS constants<>+544(SB), Z9
+	VBROADCASTSS constants<>+544(SB), Z10
+	VBROADCASTSS constants<>+544(SB), Z11
 	LEAQ         512(R10), R11
 	CMPQ         R11, 96(AX)
 	CMOVQGT      96(AX), R11
@@ -15493,10 +15602,10 @@ row1:
 	XORQ         R13, R13
 
 block4:
-	VBROADCASTSS constants<>+608(SB), Z9
-	VBROADCASTSS constants<>+608(SB), Z10
-	VBROADCASTSS constants<>+608(SB), Z11
-	VBROADCASTSS constants<>+608(SB), Z12
+	VBROADCASTSS constants<>+544(SB), Z9
+	VBROADCASTSS constants<>+544(SB), Z10
+	VBROADCASTSS constants<>+544(SB), Z11
+	VBROADCASTSS constants<>+544(SB), Z12
 	LEAQ         512(R13), R14
 	CMPQ         R14, 96(AX)
 	CMOVQGT      96(AX), R14
@@ -15519,7 +15628,7 @@ loop6:
 	VMAXPS        Z15, Z8, Z8
 	VMULPS        Z13, Z14, Z15
 	VCVTPH2PS     32(DX)(R13*2), Z17
-	VBROADCASTSS  constants<>+608(SB), Z16
+	VBROADCASTSS  constants<>+544(SB), Z16
 	VADDPS        Z7, Z17, Z17
 	VCMPPS        $0x04, Z16, Z14, K1
 	VCVTPH2PS     32(R8)(R13*2), Z14
@@ -15532,7 +15641,7 @@ loop6:
 	VFMADD132PS   Z2, Z1, Z16
 	VMULPS        Z17, Z14, Z18
 	VCMPPS        $0x15, Z0, Z13, K1
-	VBROADCASTSS  constants<>+608(SB), Z19
+	VBROADCASTSS  constants<>+544(SB), Z19
 	VSUBPS        Z1, Z16, Z15
 	VCMPPS        $0x04, Z19, Z14, K2
 	VFNMADD132PS  Z3, Z13, Z15
@@ -15591,7 +15700,7 @@ loop8:
 	VFMADD213PS   Z16, Z15, Z14
 	VADDPS        Z14, Z12, Z12
 	VMULPS        Z13, Z14, Z15
-	VBROADCASTSS  constants<>+608(SB), Z16
+	VBROADCASTSS  constants<>+544(SB), Z16
 	VCMPPS        $0x04, Z16, Z14, K2
 	VMOVAPS.Z     Z15, K2, Z15
 	VADDPS        Z15, Z11, Z11
@@ -15900,9 +16009,9 @@ row1:
 	XORQ         R9, R9
 
 block4:
-	VBROADCASTSS constants<>+608(SB), Z9
-	VBROADCASTSS constants<>+608(SB), Z10
-	VBROADCASTSS constants<>+608(SB), Z11
+	VBROADCASTSS constants<>+544(SB), Z9
+	VBROADCASTSS constants<>+544(SB), Z10
+	VBROADCASTSS constants<>+544(SB), Z11
 	LEAQ         512(R9), R10
 	CMPQ         R10, 96(AX)
 	CMOVQGT      96(AX), R10
@@ -16174,9 +16283,9 @@ row1:
 	XORQ         R10, R10
 
 block4:
-	VBROADCASTSS constants<>+608(SB), Z9
-	VBROADCASTSS constants<>+608(SB), Z10
-	VBROADCASTSS constants<>+608(SB), Z11
+	VBROADCASTSS constants<>+544(SB), Z9
+	VBROADCASTSS constants<>+544(SB), Z10
+	VBROADCASTSS constants<>+544(SB), Z11
 	LEAQ         512(R10), R11
 	CMPQ         R11, 96(AX)
 	CMOVQGT      96(AX), R11
@@ -16458,7 +16567,7 @@ loop5:
 	VFMSUB213PS  Z1, Z0, Z3
 	PREFETCHT0   1536(BX)(R9*2)
 	VPSRLD       $0x10, Z3, Z4
-	VPBROADCASTD constants<>+544(SB), Z5
+	VPBROADCASTD constants<>+576(SB), Z5
 	VPANDD       Z5, Z4, Z4
 	VPBROADCASTD constants<>+1888(SB), Z5
 	VPADDD       Z5, Z3, Z3
@@ -16468,7 +16577,7 @@ loop5:
 	VMOVUPS      64(DX)(R9*4), Z3
 	VFMSUB213PS  Z1, Z0, Z3
 	VPSRLD       $0x10, Z3, Z4
-	VPBROADCASTD constants<>+544(SB), Z5
+	VPBROADCASTD constants<>+576(SB), Z5
 	VPANDD       Z5, Z4, Z4
 	VPBROADCASTD constants<>+1888(SB), Z5
 	VPADDD       Z5, Z3, Z3
@@ -16488,7 +16597,7 @@ loop7:
 	VFMSUB213PS  Z1, Z0, Z3
 	PREFETCHT0   1536(BX)(R9*2)
 	VPSRLD       $0x10, Z3, Z4
-	VPBROADCASTD constants<>+544(SB), Z5
+	VPBROADCASTD constants<>+576(SB), Z5
 	VPANDD       Z5, Z4, Z4
 	VPBROADCASTD constants<>+1888(SB), Z5
 	VPADDD       Z5, Z3, Z3
@@ -16503,7 +16612,7 @@ end6:
 	VFMSUB213PS  Z1, Z0, Z2
 	PREFETCHT0   1536(BX)(SI*2)
 	VPSRLD       $0x10, Z2, Z0
-	VPBROADCASTD constants<>+544(SB), Z1
+	VPBROADCASTD constants<>+576(SB), Z1
 	VPANDD       Z1, Z0, Z0
 	VPBROADCASTD constants<>+1888(SB), Z1
 	VPADDD       Z1, Z2, Z2
@@ -16567,10 +16676,10 @@ row1:
 	XORQ         R13, R13
 
 block4:
-	VBROADCASTSS constants<>+608(SB), Z9
-	VBROADCASTSS constants<>+608(SB), Z10
-	VBROADCASTSS constants<>+608(SB), Z11
-	VBROADCASTSS constants<>+608(SB), Z12
+	VBROADCASTSS constants<>+544(SB), Z9
+	VBROADCASTSS constants<>+544(SB), Z10
+	VBROADCASTSS constants<>+544(SB), Z11
+	VBROADCASTSS constants<>+544(SB), Z12
 	LEAQ         512(R13), R14
 	CMPQ         R14, 96(AX)
 	CMOVQGT      96(AX), R14
@@ -16599,7 +16708,7 @@ loop6:
 	VPSLLD        $0x10, Z17, Z17
 	VMULPS        Z13, Z14, Z15
 	VADDPS        Z7, Z17, Z17
-	VBROADCASTSS  constants<>+608(SB), Z16
+	VBROADCASTSS  constants<>+544(SB), Z16
 	VPMOVZXWD     32(R8)(R13*2), Z18
 	VCMPPS        $0x04, Z16, Z14, K1
 	VPSLLD        $0x10, Z18, Z18
@@ -16612,7 +16721,7 @@ loop6:
 	VFMADD132PS   Z2, Z1, Z15
 	VMULPS        Z17, Z18, Z16
 	VCMPPS        $0x15, Z0, Z13, K1
-	VBROADCASTSS  constants<>+608(SB), Z19
+	VBROADCASTSS  constants<>+544(SB), Z19
 	VSUBPS        Z1, Z15, Z14
 	VCMPPS        $0x04, Z19, Z18, K2
 	VFNMADD132PS  Z3, Z13, Z14
@@ -16674,7 +16783,7 @@ loop8:
 	VFMADD213PS   Z16, Z15, Z14
 	VADDPS        Z14, Z12, Z12
 	VMULPS        Z13, Z14, Z15
-	VBROADCASTSS  constants<>+608(SB), Z16
+	VBROADCASTSS  constants<>+544(SB), Z16
 	VCMPPS        $0x04, Z16, Z14, K2
 	VMOVAPS.Z     Z15, K2, Z15
 	VADDPS        Z15, Z11, Z11
@@ -16791,7 +16900,7 @@ loop5:
 	VFNMADD231PS Z4, Z1, Z3
 	PREFETCHT0   1536(BX)(R12*2)
 	VPSRLD       $0x10, Z3, Z4
-	VPBROADCASTD constants<>+544(SB), Z5
+	VPBROADCASTD constants<>+576(SB), Z5
 	VPANDD       Z5, Z4, Z4
 	VPBROADCASTD constants<>+1888(SB), Z5
 	VPADDD       Z5, Z3, Z3
@@ -16806,7 +16915,7 @@ loop5:
 	VFMADD213PS  64(DI)(R12*4), Z5, Z4
 	VFNMADD231PS Z4, Z1, Z3
 	VPSRLD       $0x10, Z3, Z4
-	VPBROADCASTD constants<>+544(SB), Z5
+	VPBROADCASTD constants<>+576(SB), Z5
 	VPANDD       Z5, Z4, Z4
 	VPBROADCASTD constants<>+1888(SB), Z5
 	VPADDD       Z5, Z3, Z3
@@ -16831,7 +16940,7 @@ loop7:
 	VFNMADD231PS Z4, Z1, Z3
 	PREFETCHT0   1536(BX)(R12*2)
 	VPSRLD       $0x10, Z3, Z4
-	VPBROADCASTD constants<>+544(SB), Z5
+	VPBROADCASTD constants<>+576(SB), Z5
 	VPANDD       Z5, Z4, Z4
 	VPBROADCASTD constants<>+1888(SB), Z5
 	VPADDD       Z5, Z3, Z3
@@ -16853,7 +16962,7 @@ end6:
 	VFNMADD231PS Z0, Z1, Z2
 	PREFETCHT0   1536(BX)(R9*2)
 	VPSRLD       $0x10, Z2, Z0
-	VPBROADCASTD constants<>+544(SB), Z1
+	VPBROADCASTD constants<>+576(SB), Z1
 	VPANDD       Z1, Z0, Z0
 	VPBROADCASTD constants<>+1888(SB), Z1
 	VPADDD       Z1, Z2, Z2
@@ -16888,13 +16997,13 @@ loop1:
 	VADDPS.BCST      constants<>+1920(SB), Z0, Z1
 	VPSUBD.BCST      constants<>+1920(SB), Z1, Z1
 	VMOVUPS          1528(AX)(CX*4), Z4
-	VPANDQ.BCST      constants<>+576(SB), Z1, Z2
+	VPANDQ.BCST      constants<>+672(SB), Z1, Z2
 	VADDPS.BCST      constants<>+1920(SB), Z4, Z5
 	VBROADCASTSS     constants<>+1920(SB), Z3
 	VPSUBD.BCST      constants<>+1920(SB), Z5, Z5
 	VMOVUPS          1592(AX)(CX*4), Z6
 	VPSUBD           Z2, Z3, Z2
-	VPANDQ.BCST      constants<>+576(SB), Z5, Z3
+	VPANDQ.BCST      constants<>+672(SB), Z5, Z3
 	VADDPS.BCST      constants<>+1920(SB), Z6, Z8
 	VPSRLD           $0x17, Z1, Z1
 	VBROADCASTSS     constants<>+1920(SB), Z7
@@ -16902,7 +17011,7 @@ loop1:
 	VMOVUPS          1656(AX)(CX*4), Z9
 	VMOVUPS          Z1, 12344(AX)(CX*4)
 	VPSUBD           Z3, Z7, Z3
-	VPANDQ.BCST      constants<>+576(SB), Z8, Z7
+	VPANDQ.BCST      constants<>+672(SB), Z8, Z7
 	VADDPS.BCST      constants<>+1920(SB), Z9, Z11
 	VSUBPS.BCST      constants<>+1920(SB), Z2, Z1
 	VPSRLD           $0x17, Z5, Z5
@@ -16911,7 +17020,7 @@ loop1:
 	VFMADD231PS      Z2, Z0, Z1
 	VMOVUPS          Z5, 12408(AX)(CX*4)
 	VPSUBD           Z7, Z10, Z7
-	VPANDQ.BCST      constants<>+576(SB), Z11, Z5
+	VPANDQ.BCST      constants<>+672(SB), Z11, Z5
 	VBROADCASTSS     constants<>+1952(SB), Z0
 	VSUBPS.BCST      constants<>+1920(SB), Z3, Z2
 	VPSRLD           $0x17, Z8, Z8
@@ -16977,7 +17086,7 @@ loop1:
 	JLT              loop1
 	VBROADCASTSD     280(AX), Z0
 	VBROADCASTSD     264(AX), Z1
-	VBROADCASTSD     constants<>+608(SB), Z2
+	VBROADCASTSD     constants<>+544(SB), Z2
 	VCMPPD           $0x04, Z2, Z0, K1
 	VMOVUPD          21048(AX), Z2
 	VMOVUPD          21176(AX), Z3
@@ -17023,13 +17132,13 @@ loop1:
 	VADDPS.BCST      constants<>+1920(SB), Z0, Z1
 	VPSUBD.BCST      constants<>+1920(SB), Z1, Z1
 	VMOVUPS          1528(AX)(CX*4), Z4
-	VPANDQ.BCST      constants<>+576(SB), Z1, Z2
+	VPANDQ.BCST      constants<>+672(SB), Z1, Z2
 	VADDPS.BCST      constants<>+1920(SB), Z4, Z5
 	VBROADCASTSS     constants<>+1920(SB), Z3
 	VPSUBD.BCST      constants<>+1920(SB), Z5, Z5
 	VMOVUPS          1592(AX)(CX*4), Z6
 	VPSUBD           Z2, Z3, Z2
-	VPANDQ.BCST      constants<>+576(SB), Z5, Z3
+	VPANDQ.BCST      constants<>+672(SB), Z5, Z3
 	VADDPS.BCST      constants<>+1920(SB), Z6, Z8
 	VPSRLD           $0x17, Z1, Z1
 	VBROADCASTSS     constants<>+1920(SB), Z7
@@ -17037,7 +17146,7 @@ loop1:
 	VMOVUPS          1656(AX)(CX*4), Z9
 	VMOVUPS          Z1, 12344(AX)(CX*4)
 	VPSUBD           Z3, Z7, Z3
-	VPANDQ.BCST      constants<>+576(SB), Z8, Z7
+	VPANDQ.BCST      constants<>+672(SB), Z8, Z7
 	VADDPS.BCST      constants<>+1920(SB), Z9, Z11
 	VSUBPS.BCST      constants<>+1920(SB), Z2, Z1
 	VPSRLD           $0x17, Z5, Z5
@@ -17046,7 +17155,7 @@ loop1:
 	VFMADD231PS      Z2, Z0, Z1
 	VMOVUPS          Z5, 12408(AX)(CX*4)
 	VPSUBD           Z7, Z10, Z7
-	VPANDQ.BCST      constants<>+576(SB), Z11, Z5
+	VPANDQ.BCST      constants<>+672(SB), Z11, Z5
 	VBROADCASTSS     constants<>+1952(SB), Z0
 	VSUBPS.BCST      constants<>+1920(SB), Z3, Z2
 	VPSRLD           $0x17, Z8, Z8
@@ -17112,7 +17221,7 @@ loop1:
 	JLT              loop1
 	VBROADCASTSD     280(AX), Z0
 	VBROADCASTSD     264(AX), Z1
-	VBROADCASTSD     constants<>+608(SB), Z2
+	VBROADCASTSD     constants<>+544(SB), Z2
 	VCMPPD           $0x04, Z2, Z0, K1
 	VMOVUPD          21048(AX), Z2
 	VMOVUPD          21176(AX), Z3
@@ -17180,7 +17289,7 @@ TEXT ·pairFloat32AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+416(SB), Z4
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
-	VBROADCASTSS constants<>+608(SB), Z8
+	VBROADCASTSS constants<>+544(SB), Z8
 	VMOVSD       272(AX), X7
 	VCVTSD2SS    X7, X7, X7
 	VBROADCASTSS X7, Z7
@@ -17203,16 +17312,16 @@ loop2:
 	VMOVUPS       64(DI)(BX*8), Z10
 	VMOVUPS       Z9, Z11
 	VMOVUPS       128(DI)(BX*8), Z13
-	VMOVUPS       constants<>+2304(SB), Z12
+	VMOVUPS       constants<>+2528(SB), Z12
 	VMOVUPS       192(DI)(BX*8), Z14
 	VPERMT2PS     Z10, Z12, Z11
 	VMOVUPS       Z13, Z15
-	VMOVUPS       constants<>+2368(SB), Z12
-	VMOVUPS       constants<>+2304(SB), Z16
+	VMOVUPS       constants<>+2592(SB), Z12
+	VMOVUPS       constants<>+2528(SB), Z16
 	VPERMT2PS     Z10, Z12, Z9
 	VPERMT2PS     Z14, Z16, Z15
 	VMAXPS        Z9, Z11, Z10
-	VMOVUPS       constants<>+2368(SB), Z12
+	VMOVUPS       constants<>+2592(SB), Z12
 	VMOVUPS       Z10, 12672(R8)(BX*4)
 	VPERMT2PS     Z14, Z12, Z13
 	VSUBPS        Z9, Z11, Z9
@@ -17353,7 +17462,7 @@ TEXT ·pairGradFloat32AVX512(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+416(SB), Z4
 	VBROADCASTSS constants<>+448(SB), Z5
 	VMOVUPS      constants<>+480(SB), Z6
-	VBROADCASTSS constants<>+608(SB), Z8
+	VBROADCASTSS constants<>+544(SB), Z8
 	VMOVSD       272(AX), X7
 	VCVTSD2SS    X7, X7, X7
 	VBROADCASTSS X7, Z7
@@ -17378,16 +17487,16 @@ loop2:
 	VMOVUPS       64(DI)(BX*8), Z10
 	VMOVUPS       Z9, Z11
 	VMOVUPS       128(DI)(BX*8), Z13
-	VMOVUPS       constants<>+2304(SB), Z12
+	VMOVUPS       constants<>+2528(SB), Z12
 	VMOVUPS       192(DI)(BX*8), Z14
 	VPERMT2PS     Z10, Z12, Z11
 	VMOVUPS       Z13, Z15
-	VMOVUPS       constants<>+2368(SB), Z12
-	VMOVUPS       constants<>+2304(SB), Z16
+	VMOVUPS       constants<>+2592(SB), Z12
+	VMOVUPS       constants<>+2528(SB), Z16
 	VPERMT2PS     Z10, Z12, Z9
 	VPERMT2PS     Z14, Z16, Z15
 	VMAXPS        Z9, Z11, Z10
-	VMOVUPS       constants<>+2368(SB), Z12
+	VMOVUPS       constants<>+2592(SB), Z12
 	VMOVUPS       Z10, 12672(R8)(BX*4)
 	VPERMT2PS     Z14, Z12, Z13
 	VSUBPS        Z9, Z11, Z9
@@ -17522,16 +17631,16 @@ loop4:
 	VPCMPEQD     64(SI)(BX*4), Z8, K2
 	VMOVAPS      Z9, Z11
 	VXORPS.BCST  constants<>+0(SB), Z12, K2, Z12
-	VMOVUPS      constants<>+2496(SB), Z13
+	VMOVUPS      constants<>+2720(SB), Z13
 	VXORPS.BCST  constants<>+0(SB), Z12, Z14
 	VPERMT2PS    Z10, Z13, Z11
 	VMOVAPS      Z12, Z15
-	VMOVUPS      constants<>+2560(SB), Z13
-	VMOVUPS      constants<>+2496(SB), Z16
+	VMOVUPS      constants<>+2784(SB), Z13
+	VMOVUPS      constants<>+2720(SB), Z16
 	VPERMT2PS    Z10, Z13, Z9
 	VPERMT2PS    Z14, Z16, Z15
 	VMOVUPS      Z11, (R10)(BX*8)
-	VMOVUPS      constants<>+2560(SB), Z10
+	VMOVUPS      constants<>+2784(SB), Z10
 	VMOVUPS      Z9, 64(R10)(BX*8)
 	VPERMT2PS    Z14, Z10, Z12
 	VMOVUPS      Z15, 128(R10)(BX*8)
@@ -17573,7 +17682,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -17593,7 +17702,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
@@ -17618,7 +17727,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y12
+	VPCMPEQD     constants<>+544(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, (CX), Y5, Y5
@@ -17628,7 +17737,7 @@ loop2:
 	VMAXPS       32(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+544(SB), Y4, Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -17646,7 +17755,7 @@ loop2:
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
 	VADDPS       1152(CX), Y3, Y3
-	VPCMPEQD     constants<>+640(SB), Y4, Y4
+	VPCMPEQD     constants<>+608(SB), Y4, Y4
 	VBLENDVPS    Y4, 1152(CX), Y5, Y5
 	VMAXPS       1184(CX), Y2, Y2
 	VMAXPS       Y3, Y0, Y6
@@ -17697,7 +17806,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Z7
+	VBROADCASTSS constants<>+672(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -17717,18 +17826,18 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+576(SB), Z7
+	VBROADCASTSS  constants<>+672(SB), Z7
 	VMOVUPS       Z8, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+608(SB), Z10
+	VBROADCASTSS  constants<>+544(SB), Z10
 	VADDPS        (CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
 	VMOVUPS       (CX), K1, Z10
 	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VADDPS        576(CX), Z8, Z14
 	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       576(CX), K2, Z10
 	VSUBPS        Z1, Z13, Z12
@@ -17738,7 +17847,7 @@ loop2:
 	VADDPS        1152(CX), Z8, Z16
 	VPERMPS       Z6, Z13, Z8
 	VFMADD132PS   Z2, Z1, Z15
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z14, K2
 	VMOVUPS       1152(CX), K3, Z10
@@ -17810,7 +17919,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -17830,7 +17939,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
@@ -17855,7 +17964,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y12
+	VPCMPEQD     constants<>+544(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, (CX), Y5, Y5
@@ -17865,7 +17974,7 @@ loop2:
 	VMAXPS       32(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+544(SB), Y4, Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -17903,7 +18012,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y12, Y12
 	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+640(SB), Y4, Y11
+	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y7
 	VFMADD213PS  constants<>+448(SB), Y3, Y7
 	VBLENDVPS    Y11, 1152(CX), Y5, Y5
@@ -17913,7 +18022,7 @@ loop2:
 	VMAXPS       1184(CX), Y2, Y2
 	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+672(SB), Y4, Y3
+	VPCMPEQD     constants<>+640(SB), Y4, Y3
 	VFMADD213PS  Y8, Y8, Y7
 	VMOVUPS      constants<>+416(SB), Y4
 	VFMADD213PS  constants<>+448(SB), Y10, Y4
@@ -17957,7 +18066,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Z7
+	VBROADCASTSS constants<>+672(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -17977,18 +18086,18 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+576(SB), Z7
+	VBROADCASTSS  constants<>+672(SB), Z7
 	VMOVUPS       Z8, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+608(SB), Z10
+	VBROADCASTSS  constants<>+544(SB), Z10
 	VADDPS        (CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
 	VMOVUPS       (CX), K1, Z10
 	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VADDPS        576(CX), Z8, Z15
 	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       576(CX), K2, Z10
 	VSUBPS        Z1, Z13, Z12
@@ -17998,7 +18107,7 @@ loop2:
 	VADDPS        1152(CX), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
 	VMOVUPS       1152(CX), K3, Z10
@@ -18012,7 +18121,7 @@ loop2:
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z8
 	VFMADD132PS   Z2, Z1, Z19
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K4
 	VMULPS        Z12, Z12, Z9
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
@@ -18093,7 +18202,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -18113,7 +18222,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
@@ -18138,7 +18247,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y12
+	VPCMPEQD     constants<>+544(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, (CX), Y5, Y5
@@ -18148,7 +18257,7 @@ loop2:
 	VMAXPS       32(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+544(SB), Y4, Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -18186,7 +18295,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+640(SB), Y4, Y12
+	VPCMPEQD     constants<>+608(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 1152(CX), Y5, Y5
@@ -18196,7 +18305,7 @@ loop2:
 	VMAXPS       1184(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+672(SB), Y4, Y7
+	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -18269,7 +18378,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Z7
+	VBROADCASTSS constants<>+672(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -18289,18 +18398,18 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+576(SB), Z7
+	VBROADCASTSS  constants<>+672(SB), Z7
 	VMOVUPS       Z8, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+608(SB), Z10
+	VBROADCASTSS  constants<>+544(SB), Z10
 	VADDPS        (CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
 	VMOVUPS       (CX), K1, Z10
 	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VADDPS        576(CX), Z8, Z15
 	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       576(CX), K2, Z10
 	VSUBPS        Z1, Z13, Z12
@@ -18310,7 +18419,7 @@ loop2:
 	VADDPS        1152(CX), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
 	VMOVUPS       1152(CX), K3, Z10
@@ -18324,7 +18433,7 @@ loop2:
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K4
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
@@ -18428,7 +18537,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -18448,7 +18557,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
@@ -18473,7 +18582,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y12
+	VPCMPEQD     constants<>+544(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, (CX), Y5, Y5
@@ -18483,7 +18592,7 @@ loop2:
 	VMAXPS       32(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+544(SB), Y4, Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -18521,7 +18630,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+640(SB), Y4, Y12
+	VPCMPEQD     constants<>+608(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 1152(CX), Y5, Y5
@@ -18531,7 +18640,7 @@ loop2:
 	VMAXPS       1184(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+672(SB), Y4, Y7
+	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -18583,7 +18692,7 @@ loop2:
 	VMAXPS       2336(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2624(SB), Y4, Y7
+	VPCMPEQD     constants<>+2432(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -18621,7 +18730,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y12, Y12
 	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+2656(SB), Y4, Y11
+	VPCMPEQD     constants<>+2464(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y7
 	VFMADD213PS  constants<>+448(SB), Y3, Y7
 	VBLENDVPS    Y11, 3456(CX), Y5, Y5
@@ -18631,7 +18740,7 @@ loop2:
 	VMAXPS       3488(CX), Y2, Y2
 	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2688(SB), Y4, Y3
+	VPCMPEQD     constants<>+2496(SB), Y4, Y3
 	VFMADD213PS  Y8, Y8, Y7
 	VMOVUPS      constants<>+416(SB), Y4
 	VFMADD213PS  constants<>+448(SB), Y10, Y4
@@ -18679,7 +18788,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Z7
+	VBROADCASTSS constants<>+672(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -18699,18 +18808,18 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+576(SB), Z7
+	VBROADCASTSS  constants<>+672(SB), Z7
 	VMOVUPS       Z8, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+608(SB), Z10
+	VBROADCASTSS  constants<>+544(SB), Z10
 	VADDPS        (CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
 	VMOVUPS       (CX), K1, Z10
 	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VADDPS        576(CX), Z8, Z15
 	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       576(CX), K2, Z10
 	VSUBPS        Z1, Z13, Z12
@@ -18720,7 +18829,7 @@ loop2:
 	VADDPS        1152(CX), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
 	VMOVUPS       1152(CX), K3, Z10
@@ -18734,7 +18843,7 @@ loop2:
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K4
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
@@ -18800,7 +18909,7 @@ loop2:
 	VMOVUPS       Z11, Z14
 	VADDPS        2880(CX), Z8, Z16
 	VFMADD132PS   Z2, Z1, Z14
-	VPCMPEQD.BCST constants<>+2624(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       2880(CX), K2, Z10
 	VSUBPS        Z1, Z14, Z13
@@ -18810,7 +18919,7 @@ loop2:
 	VADDPS        3456(CX), Z8, Z18
 	VPERMPS       Z6, Z14, Z15
 	VFMADD132PS   Z2, Z1, Z17
-	VPCMPEQD.BCST constants<>+2656(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2464(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K2
 	VMOVUPS       3456(CX), K3, Z10
@@ -18824,7 +18933,7 @@ loop2:
 	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z17, Z8
 	VFMADD132PS   Z2, Z1, Z20
-	VPCMPEQD.BCST constants<>+2688(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2496(SB), Z9, K4
 	VMULPS        Z13, Z13, Z9
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
@@ -18907,7 +19016,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -18927,7 +19036,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
@@ -18952,7 +19061,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y12
+	VPCMPEQD     constants<>+544(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, (CX), Y5, Y5
@@ -18962,7 +19071,7 @@ loop2:
 	VMAXPS       32(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+544(SB), Y4, Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -19000,7 +19109,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+640(SB), Y4, Y12
+	VPCMPEQD     constants<>+608(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 1152(CX), Y5, Y5
@@ -19010,7 +19119,7 @@ loop2:
 	VMAXPS       1184(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+672(SB), Y4, Y7
+	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -19062,7 +19171,7 @@ loop2:
 	VMAXPS       2336(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2624(SB), Y4, Y7
+	VPCMPEQD     constants<>+2432(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -19100,7 +19209,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2656(SB), Y4, Y12
+	VPCMPEQD     constants<>+2464(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 3456(CX), Y5, Y5
@@ -19110,7 +19219,7 @@ loop2:
 	VMAXPS       3488(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2688(SB), Y4, Y7
+	VPCMPEQD     constants<>+2496(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -19156,7 +19265,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y12, Y12
 	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+2720(SB), Y4, Y11
+	VPCMPEQD     constants<>+2848(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y7
 	VFMADD213PS  constants<>+448(SB), Y3, Y7
 	VBLENDVPS    Y11, 4608(CX), Y5, Y5
@@ -19166,7 +19275,7 @@ loop2:
 	VMAXPS       4640(CX), Y2, Y2
 	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2752(SB), Y4, Y3
+	VPCMPEQD     constants<>+2880(SB), Y4, Y3
 	VFMADD213PS  Y8, Y8, Y7
 	VMOVUPS      constants<>+416(SB), Y4
 	VFMADD213PS  constants<>+448(SB), Y10, Y4
@@ -19210,7 +19319,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Z7
+	VBROADCASTSS constants<>+672(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -19230,18 +19339,18 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+576(SB), Z7
+	VBROADCASTSS  constants<>+672(SB), Z7
 	VMOVUPS       Z8, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+608(SB), Z10
+	VBROADCASTSS  constants<>+544(SB), Z10
 	VADDPS        (CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
 	VMOVUPS       (CX), K1, Z10
 	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VADDPS        576(CX), Z8, Z15
 	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       576(CX), K2, Z10
 	VSUBPS        Z1, Z13, Z12
@@ -19251,7 +19360,7 @@ loop2:
 	VADDPS        1152(CX), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
 	VMOVUPS       1152(CX), K3, Z10
@@ -19265,7 +19374,7 @@ loop2:
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K4
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
@@ -19331,7 +19440,7 @@ loop2:
 	VMOVUPS       Z11, Z14
 	VADDPS        2880(CX), Z8, Z16
 	VFMADD132PS   Z2, Z1, Z14
-	VPCMPEQD.BCST constants<>+2624(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       2880(CX), K2, Z10
 	VSUBPS        Z1, Z14, Z13
@@ -19341,7 +19450,7 @@ loop2:
 	VADDPS        3456(CX), Z8, Z18
 	VPERMPS       Z6, Z14, Z15
 	VFMADD132PS   Z2, Z1, Z17
-	VPCMPEQD.BCST constants<>+2656(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2464(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K2
 	VMOVUPS       3456(CX), K3, Z10
@@ -19355,7 +19464,7 @@ loop2:
 	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z23
-	VPCMPEQD.BCST constants<>+2688(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2496(SB), Z9, K4
 	VMULPS        Z13, Z13, Z19
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
@@ -19417,13 +19526,13 @@ loop2:
 	VADDPS        Z12, Z13, Z13
 	VADDPS        Z22, Z24, Z24
 	VADDPS        4608(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+2720(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
 	VMOVUPS       4608(CX), K1, Z10
 	VMAXPS        4672(CX), Z7, Z7
 	VMOVUPS       Z11, Z12
 	VADDPS        5184(CX), Z8, Z8
 	VFMADD132PS   Z2, Z1, Z12
-	VPCMPEQD.BCST constants<>+2752(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       5184(CX), K2, Z10
 	VSUBPS        Z1, Z12, Z9
@@ -19484,7 +19593,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -19504,7 +19613,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
@@ -19529,7 +19638,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y12
+	VPCMPEQD     constants<>+544(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, (CX), Y5, Y5
@@ -19539,7 +19648,7 @@ loop2:
 	VMAXPS       32(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+544(SB), Y4, Y7
+	VPCMPEQD     constants<>+576(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -19577,7 +19686,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+640(SB), Y4, Y12
+	VPCMPEQD     constants<>+608(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 1152(CX), Y5, Y5
@@ -19587,7 +19696,7 @@ loop2:
 	VMAXPS       1184(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+672(SB), Y4, Y7
+	VPCMPEQD     constants<>+640(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -19639,7 +19748,7 @@ loop2:
 	VMAXPS       2336(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2624(SB), Y4, Y7
+	VPCMPEQD     constants<>+2432(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -19677,7 +19786,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2656(SB), Y4, Y12
+	VPCMPEQD     constants<>+2464(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 3456(CX), Y5, Y5
@@ -19687,7 +19796,7 @@ loop2:
 	VMAXPS       3488(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2688(SB), Y4, Y7
+	VPCMPEQD     constants<>+2496(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -19733,7 +19842,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2720(SB), Y4, Y12
+	VPCMPEQD     constants<>+2848(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 4608(CX), Y5, Y5
@@ -19743,7 +19852,7 @@ loop2:
 	VMAXPS       4640(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2752(SB), Y4, Y7
+	VPCMPEQD     constants<>+2880(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -19781,7 +19890,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2784(SB), Y4, Y12
+	VPCMPEQD     constants<>+2912(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 5760(CX), Y5, Y5
@@ -19791,7 +19900,7 @@ loop2:
 	VMAXPS       5792(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2816(SB), Y4, Y7
+	VPCMPEQD     constants<>+2944(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -19833,7 +19942,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2848(SB), Y4, Y12
+	VPCMPEQD     constants<>+2976(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 6912(CX), Y5, Y5
@@ -19843,7 +19952,7 @@ loop2:
 	VMAXPS       6944(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2880(SB), Y4, Y7
+	VPCMPEQD     constants<>+3008(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -19881,7 +19990,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y12, Y12
 	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+2912(SB), Y4, Y11
+	VPCMPEQD     constants<>+3040(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y7
 	VFMADD213PS  constants<>+448(SB), Y3, Y7
 	VBLENDVPS    Y11, 8064(CX), Y5, Y5
@@ -19891,7 +20000,7 @@ loop2:
 	VMAXPS       8096(CX), Y2, Y2
 	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2944(SB), Y4, Y3
+	VPCMPEQD     constants<>+3072(SB), Y4, Y3
 	VFMADD213PS  Y8, Y8, Y7
 	VMOVUPS      constants<>+416(SB), Y4
 	VFMADD213PS  constants<>+448(SB), Y10, Y4
@@ -19943,7 +20052,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Z7
+	VBROADCASTSS constants<>+672(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -19963,18 +20072,18 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+576(SB), Z7
+	VBROADCASTSS  constants<>+672(SB), Z7
 	VMOVUPS       Z8, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+608(SB), Z10
+	VBROADCASTSS  constants<>+544(SB), Z10
 	VADDPS        (CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
 	VMOVUPS       (CX), K1, Z10
 	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VADDPS        576(CX), Z8, Z15
 	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       576(CX), K2, Z10
 	VSUBPS        Z1, Z13, Z12
@@ -19984,7 +20093,7 @@ loop2:
 	VADDPS        1152(CX), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
 	VMOVUPS       1152(CX), K3, Z10
@@ -19998,7 +20107,7 @@ loop2:
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K4
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
@@ -20064,7 +20173,7 @@ loop2:
 	VMOVUPS       Z11, Z14
 	VADDPS        2880(CX), Z8, Z16
 	VFMADD132PS   Z2, Z1, Z14
-	VPCMPEQD.BCST constants<>+2624(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       2880(CX), K2, Z10
 	VSUBPS        Z1, Z14, Z13
@@ -20074,7 +20183,7 @@ loop2:
 	VADDPS        3456(CX), Z8, Z18
 	VPERMPS       Z6, Z14, Z15
 	VFMADD132PS   Z2, Z1, Z17
-	VPCMPEQD.BCST constants<>+2656(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2464(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K2
 	VMOVUPS       3456(CX), K3, Z10
@@ -20088,7 +20197,7 @@ loop2:
 	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z23
-	VPCMPEQD.BCST constants<>+2688(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2496(SB), Z9, K4
 	VMULPS        Z13, Z13, Z19
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
@@ -20150,13 +20259,13 @@ loop2:
 	VADDPS        Z12, Z13, Z13
 	VADDPS        Z22, Z24, Z24
 	VADDPS        4608(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+2720(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
 	VMOVUPS       4608(CX), K1, Z10
 	VMAXPS        4672(CX), Z7, Z7
 	VMOVUPS       Z11, Z14
 	VADDPS        5184(CX), Z8, Z16
 	VFMADD132PS   Z2, Z1, Z14
-	VPCMPEQD.BCST constants<>+2752(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       5184(CX), K2, Z10
 	VSUBPS        Z1, Z14, Z12
@@ -20166,7 +20275,7 @@ loop2:
 	VADDPS        5760(CX), Z8, Z18
 	VPERMPS       Z6, Z14, Z15
 	VFMADD132PS   Z2, Z1, Z17
-	VPCMPEQD.BCST constants<>+2784(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+2912(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K2
 	VMOVUPS       5760(CX), K3, Z10
@@ -20180,7 +20289,7 @@ loop2:
 	VFMADD213PS   Z5, Z12, Z15
 	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z22
-	VPCMPEQD.BCST constants<>+2816(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+2944(SB), Z9, K4
 	VMULPS        Z12, Z12, Z19
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
@@ -20240,13 +20349,13 @@ loop2:
 	VADDPS        Z14, Z12, Z12
 	VADDPS        Z16, Z23, Z23
 	VADDPS        6912(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
 	VMOVUPS       6912(CX), K1, Z10
 	VMAXPS        6976(CX), Z7, Z7
 	VMOVUPS       Z11, Z15
 	VADDPS        7488(CX), Z8, Z17
 	VFMADD132PS   Z2, Z1, Z15
-	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+3008(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
 	VMOVUPS       7488(CX), K2, Z10
 	VSUBPS        Z1, Z15, Z14
@@ -20256,7 +20365,7 @@ loop2:
 	VADDPS        8064(CX), Z8, Z19
 	VPERMPS       Z6, Z15, Z16
 	VFMADD132PS   Z2, Z1, Z18
-	VPCMPEQD.BCST constants<>+2912(SB), Z9, K3
+	VPCMPEQD.BCST constants<>+3040(SB), Z9, K3
 	VPSLLD        $0x14, Z15, Z15
 	VCMPPS        $0x15, Z0, Z17, K2
 	VMOVUPS       8064(CX), K3, Z10
@@ -20270,7 +20379,7 @@ loop2:
 	VFMADD213PS   Z5, Z14, Z16
 	VPERMPS       Z6, Z18, Z8
 	VFMADD132PS   Z2, Z1, Z21
-	VPCMPEQD.BCST constants<>+2944(SB), Z9, K4
+	VPCMPEQD.BCST constants<>+3072(SB), Z9, K4
 	VMULPS        Z14, Z14, Z9
 	VPSLLD        $0x14, Z18, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
@@ -20355,7 +20464,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -20375,12 +20484,12 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VADDPS       (CX), Y3, Y6
-	VPCMPEQD     constants<>+608(SB), Y4, Y7
+	VPCMPEQD     constants<>+544(SB), Y4, Y7
 	VBLENDVPS    Y7, (CX), Y5, Y5
 	VMAXPS       32(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
@@ -20401,7 +20510,7 @@ loop2:
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       9216(CX), Y3, Y7
-	VPCMPEQD     constants<>+2976(SB), Y4, Y9
+	VPCMPEQD     constants<>+3104(SB), Y4, Y9
 	VBLENDVPS    Y9, 9216(CX), Y5, Y5
 	VMAXPS       9248(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
@@ -20424,7 +20533,7 @@ loop2:
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
 	VADDPS       576(CX), Y3, Y7
-	VPCMPEQD     constants<>+544(SB), Y4, Y9
+	VPCMPEQD     constants<>+576(SB), Y4, Y9
 	VBLENDVPS    Y9, 576(CX), Y5, Y5
 	VMAXPS       608(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
@@ -20445,7 +20554,7 @@ loop2:
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       9792(CX), Y3, Y9
-	VPCMPEQD     constants<>+3008(SB), Y4, Y11
+	VPCMPEQD     constants<>+3136(SB), Y4, Y11
 	VBLENDVPS    Y11, 9792(CX), Y5, Y5
 	VMAXPS       9824(CX), Y2, Y2
 	VMAXPS       Y9, Y0, Y12
@@ -20474,7 +20583,7 @@ loop2:
 	MOVQ         56(AX), R9
 	VMOVUPS      Y7, 1088(R9)
 	VADDPS       1152(CX), Y3, Y6
-	VPCMPEQD     constants<>+640(SB), Y4, Y7
+	VPCMPEQD     constants<>+608(SB), Y4, Y7
 	VBLENDVPS    Y7, 1152(CX), Y5, Y5
 	VMAXPS       1184(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
@@ -20495,7 +20604,7 @@ loop2:
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       10368(CX), Y3, Y7
-	VPCMPEQD     constants<>+3040(SB), Y4, Y9
+	VPCMPEQD     constants<>+3168(SB), Y4, Y9
 	VBLENDVPS    Y9, 10368(CX), Y5, Y5
 	VMAXPS       10400(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
@@ -20518,7 +20627,7 @@ loop2:
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
 	VADDPS       1728(CX), Y3, Y7
-	VPCMPEQD     constants<>+672(SB), Y4, Y9
+	VPCMPEQD     constants<>+640(SB), Y4, Y9
 	VBLENDVPS    Y9, 1728(CX), Y5, Y5
 	VMAXPS       1760(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
@@ -20579,7 +20688,7 @@ loop2:
 	VMAXPS       2336(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2624(SB), Y4, Y7
+	VPCMPEQD     constants<>+2432(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -20617,7 +20726,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2656(SB), Y4, Y12
+	VPCMPEQD     constants<>+2464(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 3456(CX), Y5, Y5
@@ -20627,7 +20736,7 @@ loop2:
 	VMAXPS       3488(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2688(SB), Y4, Y7
+	VPCMPEQD     constants<>+2496(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -20673,7 +20782,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2720(SB), Y4, Y12
+	VPCMPEQD     constants<>+2848(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 4608(CX), Y5, Y5
@@ -20683,7 +20792,7 @@ loop2:
 	VMAXPS       4640(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2752(SB), Y4, Y7
+	VPCMPEQD     constants<>+2880(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -20721,7 +20830,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2784(SB), Y4, Y12
+	VPCMPEQD     constants<>+2912(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 5760(CX), Y5, Y5
@@ -20731,7 +20840,7 @@ loop2:
 	VMAXPS       5792(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2816(SB), Y4, Y7
+	VPCMPEQD     constants<>+2944(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -20773,7 +20882,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2848(SB), Y4, Y12
+	VPCMPEQD     constants<>+2976(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 6912(CX), Y5, Y5
@@ -20783,7 +20892,7 @@ loop2:
 	VMAXPS       6944(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2880(SB), Y4, Y7
+	VPCMPEQD     constants<>+3008(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -20821,7 +20930,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y12, Y12
 	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+2912(SB), Y4, Y11
+	VPCMPEQD     constants<>+3040(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y7
 	VFMADD213PS  constants<>+448(SB), Y3, Y7
 	VBLENDVPS    Y11, 8064(CX), Y5, Y5
@@ -20831,7 +20940,7 @@ loop2:
 	VMAXPS       8096(CX), Y2, Y2
 	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2944(SB), Y4, Y3
+	VPCMPEQD     constants<>+3072(SB), Y4, Y3
 	VFMADD213PS  Y8, Y8, Y7
 	VMOVUPS      constants<>+416(SB), Y4
 	VFMADD213PS  constants<>+448(SB), Y10, Y4
@@ -20883,7 +20992,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Z7
+	VBROADCASTSS constants<>+672(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -20903,12 +21012,12 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+576(SB), Z7
+	VBROADCASTSS  constants<>+672(SB), Z7
 	VMOVUPS       Z8, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+608(SB), Z10
+	VBROADCASTSS  constants<>+544(SB), Z10
 	VADDPS        (CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
 	VMOVUPS       (CX), K1, Z10
 	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
@@ -20918,7 +21027,7 @@ loop2:
 	VFNMADD132PS  Z3, Z11, Z12
 	VADDPS        576(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
 	VMOVUPS       576(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
@@ -20936,7 +21045,7 @@ loop2:
 	VADDPS        1152(CX), Z8, Z19
 	VMOVUPS       Z14, (CX)
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       1152(CX), K1, Z10
@@ -20949,7 +21058,7 @@ loop2:
 	VADDPS        9216(CX), Z8, Z13
 	VFMADD213PS   Z5, Z12, Z16
 	VFMADD132PS   Z2, Z1, Z20
-	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+3104(SB), Z9, K1
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
 	VMOVUPS       9216(CX), K1, Z10
@@ -20962,7 +21071,7 @@ loop2:
 	VMOVUPS       Z13, Z18
 	VMOVUPS       Z16, 576(CX)
 	VPERMPS       Z6, Z20, Z17
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
 	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z20, Z20
@@ -20980,7 +21089,7 @@ loop2:
 	VFMADD213PS   Z5, Z12, Z23
 	VFMADD132PS   Z2, Z1, Z26
 	VPERMPS       Z6, Z18, Z21
-	VPCMPEQD.BCST constants<>+3008(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+3136(SB), Z9, K2
 	VMULPS        Z12, Z12, Z24
 	VCMPPS        $0x15, Z0, Z25, K4
 	VPSLLD        $0x14, Z18, Z18
@@ -21013,7 +21122,7 @@ loop2:
 	VFMADD213PS   Z5, Z12, Z21
 	VMOVUPS       Z20, 9216(CX)
 	VPERMPS       Z6, Z24, Z18
-	VPCMPEQD.BCST constants<>+3040(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+3168(SB), Z9, K1
 	VMULPS        Z12, Z12, Z28
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z24, Z24
@@ -21081,7 +21190,7 @@ loop2:
 	VFNMADD132PS  Z3, Z11, Z12
 	VADDPS        2880(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+2624(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
 	VMOVUPS       2880(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
@@ -21099,7 +21208,7 @@ loop2:
 	VADDPS        3456(CX), Z8, Z16
 	VMOVUPS       Z14, 2304(CX)
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2656(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2464(SB), Z9, K1
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       3456(CX), K1, Z10
@@ -21120,7 +21229,7 @@ loop2:
 	VADDPS        4032(CX), Z8, Z18
 	VMOVUPS       Z13, 2880(CX)
 	VPERMPS       Z6, Z19, Z17
-	VPCMPEQD.BCST constants<>+2688(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2496(SB), Z9, K2
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       4032(CX), K2, Z10
@@ -21169,7 +21278,7 @@ loop2:
 	MOVQ          56(AX), R9
 	VMOVUPS       Z18, 2304(R9)
 	VADDPS        4608(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+2720(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
 	VMOVUPS       4608(CX), K1, Z10
 	VMAXPS        4672(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
@@ -21179,7 +21288,7 @@ loop2:
 	VFNMADD132PS  Z3, Z11, Z12
 	VADDPS        5184(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+2752(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
 	VMOVUPS       5184(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
@@ -21197,7 +21306,7 @@ loop2:
 	VADDPS        5760(CX), Z8, Z16
 	VMOVUPS       Z14, 4608(CX)
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2784(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2912(SB), Z9, K1
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       5760(CX), K1, Z10
@@ -21218,7 +21327,7 @@ loop2:
 	VADDPS        6336(CX), Z8, Z18
 	VMOVUPS       Z13, 5184(CX)
 	VPERMPS       Z6, Z19, Z17
-	VPCMPEQD.BCST constants<>+2816(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2944(SB), Z9, K2
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       6336(CX), K2, Z10
@@ -21263,7 +21372,7 @@ loop2:
 	MOVQ          56(AX), R9
 	VMOVUPS       Z18, 2240(R9)
 	VADDPS        6912(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
 	VMOVUPS       6912(CX), K1, Z10
 	VMAXPS        6976(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
@@ -21273,7 +21382,7 @@ loop2:
 	VFNMADD132PS  Z3, Z11, Z12
 	VADDPS        7488(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+3008(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
 	VMOVUPS       7488(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
@@ -21291,7 +21400,7 @@ loop2:
 	VADDPS        8064(CX), Z8, Z16
 	VMOVUPS       Z14, 6912(CX)
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2912(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+3040(SB), Z9, K1
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       8064(CX), K1, Z10
@@ -21312,7 +21421,7 @@ loop2:
 	VADDPS        8640(CX), Z8, Z17
 	VMOVUPS       Z13, 7488(CX)
 	VPERMPS       Z6, Z19, Z8
-	VPCMPEQD.BCST constants<>+2944(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+3072(SB), Z9, K2
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       8640(CX), K2, Z10
@@ -21382,7 +21491,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -21402,12 +21511,12 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VADDPS       (CX), Y3, Y6
-	VPCMPEQD     constants<>+608(SB), Y4, Y7
+	VPCMPEQD     constants<>+544(SB), Y4, Y7
 	VBLENDVPS    Y7, (CX), Y5, Y5
 	VMAXPS       32(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
@@ -21428,7 +21537,7 @@ loop2:
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       9216(CX), Y3, Y7
-	VPCMPEQD     constants<>+2976(SB), Y4, Y9
+	VPCMPEQD     constants<>+3104(SB), Y4, Y9
 	VBLENDVPS    Y9, 9216(CX), Y5, Y5
 	VMAXPS       9248(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
@@ -21451,7 +21560,7 @@ loop2:
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
 	VADDPS       576(CX), Y3, Y7
-	VPCMPEQD     constants<>+544(SB), Y4, Y9
+	VPCMPEQD     constants<>+576(SB), Y4, Y9
 	VBLENDVPS    Y9, 576(CX), Y5, Y5
 	VMAXPS       608(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
@@ -21472,7 +21581,7 @@ loop2:
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       9792(CX), Y3, Y9
-	VPCMPEQD     constants<>+3008(SB), Y4, Y11
+	VPCMPEQD     constants<>+3136(SB), Y4, Y11
 	VBLENDVPS    Y11, 9792(CX), Y5, Y5
 	VMAXPS       9824(CX), Y2, Y2
 	VMAXPS       Y9, Y0, Y12
@@ -21501,7 +21610,7 @@ loop2:
 	MOVQ         56(AX), R9
 	VMOVUPS      Y7, 1088(R9)
 	VADDPS       1152(CX), Y3, Y6
-	VPCMPEQD     constants<>+640(SB), Y4, Y7
+	VPCMPEQD     constants<>+608(SB), Y4, Y7
 	VBLENDVPS    Y7, 1152(CX), Y5, Y5
 	VMAXPS       1184(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
@@ -21522,7 +21631,7 @@ loop2:
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       10368(CX), Y3, Y7
-	VPCMPEQD     constants<>+3040(SB), Y4, Y9
+	VPCMPEQD     constants<>+3168(SB), Y4, Y9
 	VBLENDVPS    Y9, 10368(CX), Y5, Y5
 	VMAXPS       10400(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
@@ -21545,7 +21654,7 @@ loop2:
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
 	VADDPS       1728(CX), Y3, Y7
-	VPCMPEQD     constants<>+672(SB), Y4, Y9
+	VPCMPEQD     constants<>+640(SB), Y4, Y9
 	VBLENDVPS    Y9, 1728(CX), Y5, Y5
 	VMAXPS       1760(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
@@ -21566,7 +21675,7 @@ loop2:
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       10944(CX), Y3, Y9
-	VPCMPEQD     constants<>+3072(SB), Y4, Y11
+	VPCMPEQD     constants<>+3200(SB), Y4, Y11
 	VBLENDVPS    Y11, 10944(CX), Y5, Y5
 	VMAXPS       10976(CX), Y2, Y2
 	VMAXPS       Y9, Y0, Y12
@@ -21629,7 +21738,7 @@ loop2:
 	VMAXPS       2336(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2624(SB), Y4, Y7
+	VPCMPEQD     constants<>+2432(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -21667,7 +21776,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2656(SB), Y4, Y12
+	VPCMPEQD     constants<>+2464(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 3456(CX), Y5, Y5
@@ -21677,7 +21786,7 @@ loop2:
 	VMAXPS       3488(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2688(SB), Y4, Y7
+	VPCMPEQD     constants<>+2496(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -21723,7 +21832,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2720(SB), Y4, Y12
+	VPCMPEQD     constants<>+2848(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 4608(CX), Y5, Y5
@@ -21733,7 +21842,7 @@ loop2:
 	VMAXPS       4640(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2752(SB), Y4, Y7
+	VPCMPEQD     constants<>+2880(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -21771,7 +21880,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2784(SB), Y4, Y12
+	VPCMPEQD     constants<>+2912(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 5760(CX), Y5, Y5
@@ -21781,7 +21890,7 @@ loop2:
 	VMAXPS       5792(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2816(SB), Y4, Y7
+	VPCMPEQD     constants<>+2944(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -21823,7 +21932,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2848(SB), Y4, Y12
+	VPCMPEQD     constants<>+2976(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 6912(CX), Y5, Y5
@@ -21833,7 +21942,7 @@ loop2:
 	VMAXPS       6944(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2880(SB), Y4, Y7
+	VPCMPEQD     constants<>+3008(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -21871,7 +21980,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y12, Y12
 	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+2912(SB), Y4, Y11
+	VPCMPEQD     constants<>+3040(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y7
 	VFMADD213PS  constants<>+448(SB), Y3, Y7
 	VBLENDVPS    Y11, 8064(CX), Y5, Y5
@@ -21881,7 +21990,7 @@ loop2:
 	VMAXPS       8096(CX), Y2, Y2
 	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2944(SB), Y4, Y3
+	VPCMPEQD     constants<>+3072(SB), Y4, Y3
 	VFMADD213PS  Y8, Y8, Y7
 	VMOVUPS      constants<>+416(SB), Y4
 	VFMADD213PS  constants<>+448(SB), Y10, Y4
@@ -21933,7 +22042,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Z7
+	VBROADCASTSS constants<>+672(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -21953,12 +22062,12 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+576(SB), Z7
+	VBROADCASTSS  constants<>+672(SB), Z7
 	VMOVUPS       Z8, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+608(SB), Z10
+	VBROADCASTSS  constants<>+544(SB), Z10
 	VADDPS        (CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
 	VMOVUPS       (CX), K1, Z10
 	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
@@ -21968,7 +22077,7 @@ loop2:
 	VFNMADD132PS  Z3, Z11, Z12
 	VADDPS        576(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
 	VMOVUPS       576(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
@@ -21986,7 +22095,7 @@ loop2:
 	VADDPS        1152(CX), Z8, Z19
 	VMOVUPS       Z14, (CX)
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       1152(CX), K1, Z10
@@ -21999,7 +22108,7 @@ loop2:
 	VADDPS        9216(CX), Z8, Z13
 	VFMADD213PS   Z5, Z12, Z16
 	VFMADD132PS   Z2, Z1, Z20
-	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+3104(SB), Z9, K1
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
 	VMOVUPS       9216(CX), K1, Z10
@@ -22012,7 +22121,7 @@ loop2:
 	VMOVUPS       Z13, Z18
 	VMOVUPS       Z16, 576(CX)
 	VPERMPS       Z6, Z20, Z17
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
 	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z20, Z20
@@ -22030,7 +22139,7 @@ loop2:
 	VFMADD213PS   Z5, Z12, Z23
 	VFMADD132PS   Z2, Z1, Z26
 	VPERMPS       Z6, Z18, Z21
-	VPCMPEQD.BCST constants<>+3008(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+3136(SB), Z9, K2
 	VMULPS        Z12, Z12, Z24
 	VCMPPS        $0x15, Z0, Z25, K4
 	VPSLLD        $0x14, Z18, Z18
@@ -22063,7 +22172,7 @@ loop2:
 	VFMADD213PS   Z5, Z12, Z21
 	VMOVUPS       Z20, 9216(CX)
 	VPERMPS       Z6, Z24, Z18
-	VPCMPEQD.BCST constants<>+3040(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+3168(SB), Z9, K1
 	VMULPS        Z12, Z12, Z28
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z24, Z24
@@ -22093,7 +22202,7 @@ loop2:
 	VADDPS        10944(CX), Z8, Z20
 	VMOVUPS       Z12, 9792(CX)
 	VPERMPS       Z6, Z18, Z17
-	VPCMPEQD.BCST constants<>+3072(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+3200(SB), Z9, K2
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z18, Z18
 	VMOVUPS       10944(CX), K2, Z10
@@ -22154,7 +22263,7 @@ loop2:
 	VFNMADD132PS  Z3, Z11, Z12
 	VADDPS        2880(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+2624(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
 	VMOVUPS       2880(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
@@ -22172,7 +22281,7 @@ loop2:
 	VADDPS        3456(CX), Z8, Z16
 	VMOVUPS       Z14, 2304(CX)
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2656(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2464(SB), Z9, K1
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       3456(CX), K1, Z10
@@ -22193,7 +22302,7 @@ loop2:
 	VADDPS        4032(CX), Z8, Z18
 	VMOVUPS       Z13, 2880(CX)
 	VPERMPS       Z6, Z19, Z17
-	VPCMPEQD.BCST constants<>+2688(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2496(SB), Z9, K2
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       4032(CX), K2, Z10
@@ -22242,7 +22351,7 @@ loop2:
 	MOVQ          56(AX), R9
 	VMOVUPS       Z18, 2304(R9)
 	VADDPS        4608(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+2720(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
 	VMOVUPS       4608(CX), K1, Z10
 	VMAXPS        4672(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
@@ -22252,7 +22361,7 @@ loop2:
 	VFNMADD132PS  Z3, Z11, Z12
 	VADDPS        5184(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+2752(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
 	VMOVUPS       5184(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
@@ -22270,7 +22379,7 @@ loop2:
 	VADDPS        5760(CX), Z8, Z16
 	VMOVUPS       Z14, 4608(CX)
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2784(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2912(SB), Z9, K1
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       5760(CX), K1, Z10
@@ -22291,7 +22400,7 @@ loop2:
 	VADDPS        6336(CX), Z8, Z18
 	VMOVUPS       Z13, 5184(CX)
 	VPERMPS       Z6, Z19, Z17
-	VPCMPEQD.BCST constants<>+2816(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2944(SB), Z9, K2
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       6336(CX), K2, Z10
@@ -22336,7 +22445,7 @@ loop2:
 	MOVQ          56(AX), R9
 	VMOVUPS       Z18, 2240(R9)
 	VADDPS        6912(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
 	VMOVUPS       6912(CX), K1, Z10
 	VMAXPS        6976(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
@@ -22346,7 +22455,7 @@ loop2:
 	VFNMADD132PS  Z3, Z11, Z12
 	VADDPS        7488(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+3008(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
 	VMOVUPS       7488(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
@@ -22364,7 +22473,7 @@ loop2:
 	VADDPS        8064(CX), Z8, Z16
 	VMOVUPS       Z14, 6912(CX)
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2912(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+3040(SB), Z9, K1
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       8064(CX), K1, Z10
@@ -22385,7 +22494,7 @@ loop2:
 	VADDPS        8640(CX), Z8, Z17
 	VMOVUPS       Z13, 7488(CX)
 	VPERMPS       Z6, Z19, Z8
-	VPCMPEQD.BCST constants<>+2944(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+3072(SB), Z9, K2
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       8640(CX), K2, Z10
@@ -22455,7 +22564,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -22475,12 +22584,12 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+576(SB), Y2
+	VBROADCASTSS constants<>+672(SB), Y2
 	VMOVUPS      Y3, 376(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VADDPS       (CX), Y3, Y6
-	VPCMPEQD     constants<>+608(SB), Y4, Y7
+	VPCMPEQD     constants<>+544(SB), Y4, Y7
 	VBLENDVPS    Y7, (CX), Y5, Y5
 	VMAXPS       32(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
@@ -22501,7 +22610,7 @@ loop2:
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       9216(CX), Y3, Y7
-	VPCMPEQD     constants<>+2976(SB), Y4, Y9
+	VPCMPEQD     constants<>+3104(SB), Y4, Y9
 	VBLENDVPS    Y9, 9216(CX), Y5, Y5
 	VMAXPS       9248(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
@@ -22524,7 +22633,7 @@ loop2:
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
 	VADDPS       576(CX), Y3, Y7
-	VPCMPEQD     constants<>+544(SB), Y4, Y9
+	VPCMPEQD     constants<>+576(SB), Y4, Y9
 	VBLENDVPS    Y9, 576(CX), Y5, Y5
 	VMAXPS       608(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
@@ -22545,7 +22654,7 @@ loop2:
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       9792(CX), Y3, Y9
-	VPCMPEQD     constants<>+3008(SB), Y4, Y11
+	VPCMPEQD     constants<>+3136(SB), Y4, Y11
 	VBLENDVPS    Y11, 9792(CX), Y5, Y5
 	VMAXPS       9824(CX), Y2, Y2
 	VMAXPS       Y9, Y0, Y12
@@ -22574,7 +22683,7 @@ loop2:
 	MOVQ         56(AX), R9
 	VMOVUPS      Y7, 1088(R9)
 	VADDPS       1152(CX), Y3, Y6
-	VPCMPEQD     constants<>+640(SB), Y4, Y7
+	VPCMPEQD     constants<>+608(SB), Y4, Y7
 	VBLENDVPS    Y7, 1152(CX), Y5, Y5
 	VMAXPS       1184(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
@@ -22595,7 +22704,7 @@ loop2:
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       10368(CX), Y3, Y7
-	VPCMPEQD     constants<>+3040(SB), Y4, Y9
+	VPCMPEQD     constants<>+3168(SB), Y4, Y9
 	VBLENDVPS    Y9, 10368(CX), Y5, Y5
 	VMAXPS       10400(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
@@ -22618,7 +22727,7 @@ loop2:
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
 	VADDPS       1728(CX), Y3, Y7
-	VPCMPEQD     constants<>+672(SB), Y4, Y9
+	VPCMPEQD     constants<>+640(SB), Y4, Y9
 	VBLENDVPS    Y9, 1728(CX), Y5, Y5
 	VMAXPS       1760(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
@@ -22639,7 +22748,7 @@ loop2:
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       10944(CX), Y3, Y9
-	VPCMPEQD     constants<>+3072(SB), Y4, Y11
+	VPCMPEQD     constants<>+3200(SB), Y4, Y11
 	VBLENDVPS    Y11, 10944(CX), Y5, Y5
 	VMAXPS       10976(CX), Y2, Y2
 	VMAXPS       Y9, Y0, Y12
@@ -22693,7 +22802,7 @@ loop2:
 	PREFETCHT0   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       11520(CX), Y3, Y7
-	VPCMPEQD     constants<>+3104(SB), Y4, Y9
+	VPCMPEQD     constants<>+3232(SB), Y4, Y9
 	VBLENDVPS    Y9, 11520(CX), Y5, Y5
 	VMAXPS       11552(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
@@ -22716,7 +22825,7 @@ loop2:
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
 	VADDPS       2880(CX), Y3, Y7
-	VPCMPEQD     constants<>+2624(SB), Y4, Y9
+	VPCMPEQD     constants<>+2432(SB), Y4, Y9
 	VBLENDVPS    Y9, 2880(CX), Y5, Y5
 	VMAXPS       2912(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
@@ -22763,7 +22872,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2656(SB), Y4, Y12
+	VPCMPEQD     constants<>+2464(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 3456(CX), Y5, Y5
@@ -22773,7 +22882,7 @@ loop2:
 	VMAXPS       3488(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2688(SB), Y4, Y7
+	VPCMPEQD     constants<>+2496(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -22819,7 +22928,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2720(SB), Y4, Y12
+	VPCMPEQD     constants<>+2848(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 4608(CX), Y5, Y5
@@ -22829,7 +22938,7 @@ loop2:
 	VMAXPS       4640(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2752(SB), Y4, Y7
+	VPCMPEQD     constants<>+2880(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -22867,7 +22976,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2784(SB), Y4, Y12
+	VPCMPEQD     constants<>+2912(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 5760(CX), Y5, Y5
@@ -22877,7 +22986,7 @@ loop2:
 	VMAXPS       5792(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2816(SB), Y4, Y7
+	VPCMPEQD     constants<>+2944(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -22919,7 +23028,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2848(SB), Y4, Y12
+	VPCMPEQD     constants<>+2976(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 6912(CX), Y5, Y5
@@ -22929,7 +23038,7 @@ loop2:
 	VMAXPS       6944(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2880(SB), Y4, Y7
+	VPCMPEQD     constants<>+3008(SB), Y4, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VMOVUPS      constants<>+416(SB), Y9
 	VFMADD213PS  constants<>+448(SB), Y11, Y9
@@ -22967,7 +23076,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y12, Y12
 	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+2912(SB), Y4, Y11
+	VPCMPEQD     constants<>+3040(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y7
 	VFMADD213PS  constants<>+448(SB), Y3, Y7
 	VBLENDVPS    Y11, 8064(CX), Y5, Y5
@@ -22977,7 +23086,7 @@ loop2:
 	VMAXPS       8096(CX), Y2, Y2
 	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2944(SB), Y4, Y3
+	VPCMPEQD     constants<>+3072(SB), Y4, Y3
 	VFMADD213PS  Y8, Y8, Y7
 	VMOVUPS      constants<>+416(SB), Y4
 	VFMADD213PS  constants<>+448(SB), Y10, Y4
@@ -23029,7 +23138,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+576(SB), Z7
+	VBROADCASTSS constants<>+672(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -23049,12 +23158,12 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+576(SB), Z7
+	VBROADCASTSS  constants<>+672(SB), Z7
 	VMOVUPS       Z8, 376(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+608(SB), Z10
+	VBROADCASTSS  constants<>+544(SB), Z10
 	VADDPS        (CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
 	VMOVUPS       (CX), K1, Z10
 	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
@@ -23064,7 +23173,7 @@ loop2:
 	VFNMADD132PS  Z3, Z11, Z12
 	VADDPS        576(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
 	VMOVUPS       576(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
@@ -23082,7 +23191,7 @@ loop2:
 	VADDPS        1152(CX), Z8, Z19
 	VMOVUPS       Z14, (CX)
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       1152(CX), K1, Z10
@@ -23095,7 +23204,7 @@ loop2:
 	VADDPS        9216(CX), Z8, Z13
 	VFMADD213PS   Z5, Z12, Z16
 	VFMADD132PS   Z2, Z1, Z20
-	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+3104(SB), Z9, K1
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
 	VMOVUPS       9216(CX), K1, Z10
@@ -23108,7 +23217,7 @@ loop2:
 	VMOVUPS       Z13, Z18
 	VMOVUPS       Z16, 576(CX)
 	VPERMPS       Z6, Z20, Z17
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
 	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z20, Z20
@@ -23126,7 +23235,7 @@ loop2:
 	VFMADD213PS   Z5, Z12, Z23
 	VFMADD132PS   Z2, Z1, Z26
 	VPERMPS       Z6, Z18, Z21
-	VPCMPEQD.BCST constants<>+3008(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+3136(SB), Z9, K2
 	VMULPS        Z12, Z12, Z24
 	VCMPPS        $0x15, Z0, Z25, K4
 	VPSLLD        $0x14, Z18, Z18
@@ -23159,7 +23268,7 @@ loop2:
 	VFMADD213PS   Z5, Z12, Z21
 	VMOVUPS       Z20, 9216(CX)
 	VPERMPS       Z6, Z24, Z18
-	VPCMPEQD.BCST constants<>+3040(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+3168(SB), Z9, K1
 	VMULPS        Z12, Z12, Z28
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z24, Z24
@@ -23189,7 +23298,7 @@ loop2:
 	VADDPS        10944(CX), Z8, Z20
 	VMOVUPS       Z12, 9792(CX)
 	VPERMPS       Z6, Z18, Z17
-	VPCMPEQD.BCST constants<>+3072(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+3200(SB), Z9, K2
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z18, Z18
 	VMOVUPS       10944(CX), K2, Z10
@@ -23250,7 +23359,7 @@ loop2:
 	VFNMADD132PS  Z3, Z11, Z12
 	VADDPS        2880(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+2624(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
 	VMOVUPS       2880(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
@@ -23268,7 +23377,7 @@ loop2:
 	VADDPS        3456(CX), Z8, Z19
 	VMOVUPS       Z14, 2304(CX)
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2656(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2464(SB), Z9, K1
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       3456(CX), K1, Z10
@@ -23281,7 +23390,7 @@ loop2:
 	VADDPS        11520(CX), Z8, Z13
 	VFMADD213PS   Z5, Z12, Z16
 	VFMADD132PS   Z2, Z1, Z20
-	VPCMPEQD.BCST constants<>+3104(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+3232(SB), Z9, K1
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
 	VMOVUPS       11520(CX), K1, Z10
@@ -23294,7 +23403,7 @@ loop2:
 	VMOVUPS       Z13, Z18
 	VMOVUPS       Z16, 2880(CX)
 	VPERMPS       Z6, Z20, Z17
-	VPCMPEQD.BCST constants<>+2688(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2496(SB), Z9, K1
 	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z20, Z20
@@ -23361,7 +23470,7 @@ loop2:
 	MOVQ          56(AX), R9
 	VMOVUPS       Z24, 2304(R9)
 	VADDPS        4608(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+2720(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
 	VMOVUPS       4608(CX), K1, Z10
 	VMAXPS        4672(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
@@ -23371,7 +23480,7 @@ loop2:
 	VFNMADD132PS  Z3, Z11, Z12
 	VADDPS        5184(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+2752(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
 	VMOVUPS       5184(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
@@ -23389,7 +23498,7 @@ loop2:
 	VADDPS        5760(CX), Z8, Z16
 	VMOVUPS       Z14, 4608(CX)
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2784(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2912(SB), Z9, K1
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       5760(CX), K1, Z10
@@ -23410,7 +23519,7 @@ loop2:
 	VADDPS        6336(CX), Z8, Z18
 	VMOVUPS       Z13, 5184(CX)
 	VPERMPS       Z6, Z19, Z17
-	VPCMPEQD.BCST constants<>+2816(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+2944(SB), Z9, K2
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       6336(CX), K2, Z10
@@ -23455,7 +23564,7 @@ loop2:
 	MOVQ          56(AX), R9
 	VMOVUPS       Z18, 2240(R9)
 	VADDPS        6912(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
 	VMOVUPS       6912(CX), K1, Z10
 	VMAXPS        6976(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
@@ -23465,7 +23574,7 @@ loop2:
 	VFNMADD132PS  Z3, Z11, Z12
 	VADDPS        7488(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+3008(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
 	VMOVUPS       7488(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
@@ -23483,7 +23592,7 @@ loop2:
 	VADDPS        8064(CX), Z8, Z16
 	VMOVUPS       Z14, 6912(CX)
 	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2912(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+3040(SB), Z9, K1
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z17, Z17
 	VMOVUPS       8064(CX), K1, Z10
@@ -23504,7 +23613,7 @@ loop2:
 	VADDPS        8640(CX), Z8, Z17
 	VMOVUPS       Z13, 7488(CX)
 	VPERMPS       Z6, Z19, Z8
-	VPCMPEQD.BCST constants<>+2944(SB), Z9, K2
+	VPCMPEQD.BCST constants<>+3072(SB), Z9, K2
 	PREFETCHT0    (DI)
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       8640(CX), K2, Z10
@@ -23603,9 +23712,9 @@ row1:
 	VMOVSD        112(AX), X8
 	VCVTSD2SS     X8, X8, X8
 	VBROADCASTSS  X8, Z8
-	VBROADCASTSS  constants<>+608(SB), Z9
-	VBROADCASTSS  constants<>+608(SB), Z10
-	VBROADCASTSS  constants<>+608(SB), Z11
+	VBROADCASTSS  constants<>+544(SB), Z9
+	VBROADCASTSS  constants<>+544(SB), Z10
+	VBROADCASTSS  constants<>+544(SB), Z11
 	VMAXPS        (DX), Z8, Z8
 	PREFETCHT0    20480(CX)
 	VADDPS        (CX), Z7, Z12
@@ -23804,9 +23913,9 @@ row1:
 	VMOVSD        112(AX), X8
 	VCVTSD2SS     X8, X8, X8
 	VBROADCASTSS  X8, Z8
-	VBROADCASTSS  constants<>+608(SB), Z9
-	VBROADCASTSS  constants<>+608(SB), Z10
-	VBROADCASTSS  constants<>+608(SB), Z11
+	VBROADCASTSS  constants<>+544(SB), Z9
+	VBROADCASTSS  constants<>+544(SB), Z10
+	VBROADCASTSS  constants<>+544(SB), Z11
 	VMAXPS        (DX), Z8, Z8
 	PREFETCHT0    20480(CX)
 	PREFETCHT0    1536(SI)
@@ -24016,9 +24125,9 @@ row1:
 	VMOVSD        112(AX), X8
 	VCVTSD2SS     X8, X8, X8
 	VBROADCASTSS  X8, Z8
-	VBROADCASTSS  constants<>+608(SB), Z9
-	VBROADCASTSS  constants<>+608(SB), Z10
-	VBROADCASTSS  constants<>+608(SB), Z11
+	VBROADCASTSS  constants<>+544(SB), Z9
+	VBROADCASTSS  constants<>+544(SB), Z10
+	VBROADCASTSS  constants<>+544(SB), Z11
 	VMAXPS        (DX), Z8, Z8
 	PREFETCHT0    20480(CX)
 	VADDPS        (CX), Z7, Z12
@@ -24262,26 +24371,26 @@ DATA constants<>+512(SB)/8, $0x3f7b95c23f800000
 DATA constants<>+520(SB)/8, $0x3f75fed73f7837f0
 DATA constants<>+528(SB)/8, $0x3f75672a3f7504f3
 DATA constants<>+536(SB)/8, $0x3f7ac0c73f7744fd
-DATA constants<>+544(SB)/8, $0x0000000100000001
-DATA constants<>+552(SB)/8, $0x0000000100000001
-DATA constants<>+560(SB)/8, $0x0000000100000001
-DATA constants<>+568(SB)/8, $0x0000000100000001
-DATA constants<>+576(SB)/8, $0xff800000ff800000
-DATA constants<>+584(SB)/8, $0xff800000ff800000
-DATA constants<>+592(SB)/8, $0xff800000ff800000
-DATA constants<>+600(SB)/8, $0xff800000ff800000
-DATA constants<>+608(SB)/8, $0x0000000000000000
-DATA constants<>+616(SB)/8, $0x0000000000000000
-DATA constants<>+624(SB)/8, $0x0000000000000000
-DATA constants<>+632(SB)/8, $0x0000000000000000
-DATA constants<>+640(SB)/8, $0x0000000200000002
-DATA constants<>+648(SB)/8, $0x0000000200000002
-DATA constants<>+656(SB)/8, $0x0000000200000002
-DATA constants<>+664(SB)/8, $0x0000000200000002
-DATA constants<>+672(SB)/8, $0x0000000300000003
-DATA constants<>+680(SB)/8, $0x0000000300000003
-DATA constants<>+688(SB)/8, $0x0000000300000003
-DATA constants<>+696(SB)/8, $0x0000000300000003
+DATA constants<>+544(SB)/8, $0x0000000000000000
+DATA constants<>+552(SB)/8, $0x0000000000000000
+DATA constants<>+560(SB)/8, $0x0000000000000000
+DATA constants<>+568(SB)/8, $0x0000000000000000
+DATA constants<>+576(SB)/8, $0x0000000100000001
+DATA constants<>+584(SB)/8, $0x0000000100000001
+DATA constants<>+592(SB)/8, $0x0000000100000001
+DATA constants<>+600(SB)/8, $0x0000000100000001
+DATA constants<>+608(SB)/8, $0x0000000200000002
+DATA constants<>+616(SB)/8, $0x0000000200000002
+DATA constants<>+624(SB)/8, $0x0000000200000002
+DATA constants<>+632(SB)/8, $0x0000000200000002
+DATA constants<>+640(SB)/8, $0x0000000300000003
+DATA constants<>+648(SB)/8, $0x0000000300000003
+DATA constants<>+656(SB)/8, $0x0000000300000003
+DATA constants<>+664(SB)/8, $0x0000000300000003
+DATA constants<>+672(SB)/8, $0xff800000ff800000
+DATA constants<>+680(SB)/8, $0xff800000ff800000
+DATA constants<>+688(SB)/8, $0xff800000ff800000
+DATA constants<>+696(SB)/8, $0xff800000ff800000
 DATA constants<>+704(SB)/8, $0x0000000400000004
 DATA constants<>+712(SB)/8, $0x0000000400000004
 DATA constants<>+720(SB)/8, $0x0000000400000004
@@ -24482,108 +24591,124 @@ DATA constants<>+2272(SB)/8, $0x7f7fffff7f7fffff
 DATA constants<>+2280(SB)/8, $0x7f7fffff7f7fffff
 DATA constants<>+2288(SB)/8, $0x7f7fffff7f7fffff
 DATA constants<>+2296(SB)/8, $0x7f7fffff7f7fffff
-DATA constants<>+2304(SB)/8, $0x0000000200000000
-DATA constants<>+2312(SB)/8, $0x0000000600000004
-DATA constants<>+2320(SB)/8, $0x0000000a00000008
-DATA constants<>+2328(SB)/8, $0x0000000e0000000c
-DATA constants<>+2336(SB)/8, $0x0000001200000010
-DATA constants<>+2344(SB)/8, $0x0000001600000014
-DATA constants<>+2352(SB)/8, $0x0000001a00000018
-DATA constants<>+2360(SB)/8, $0x0000001e0000001c
-DATA constants<>+2368(SB)/8, $0x0000000300000001
-DATA constants<>+2376(SB)/8, $0x0000000700000005
-DATA constants<>+2384(SB)/8, $0x0000000b00000009
-DATA constants<>+2392(SB)/8, $0x0000000f0000000d
-DATA constants<>+2400(SB)/8, $0x0000001300000011
-DATA constants<>+2408(SB)/8, $0x0000001700000015
-DATA constants<>+2416(SB)/8, $0x0000001b00000019
-DATA constants<>+2424(SB)/8, $0x0000001f0000001d
-DATA constants<>+2432(SB)/8, $0x3ff0000000000000
-DATA constants<>+2440(SB)/8, $0x3fef72b83c7d517b
-DATA constants<>+2448(SB)/8, $0x3fef06fe0a31b715
-DATA constants<>+2456(SB)/8, $0x3feebfdad5362a27
-DATA constants<>+2464(SB)/8, $0x3feea09e667f3bcd
-DATA constants<>+2472(SB)/8, $0x3feeace5422aa0db
-DATA constants<>+2480(SB)/8, $0x3feee89f995ad3ad
-DATA constants<>+2488(SB)/8, $0x3fef5818dcfba487
-DATA constants<>+2496(SB)/8, $0x0000001000000000
-DATA constants<>+2504(SB)/8, $0x0000001100000001
-DATA constants<>+2512(SB)/8, $0x0000001200000002
-DATA constants<>+2520(SB)/8, $0x0000001300000003
-DATA constants<>+2528(SB)/8, $0x0000001400000004
-DATA constants<>+2536(SB)/8, $0x0000001500000005
-DATA constants<>+2544(SB)/8, $0x0000001600000006
-DATA constants<>+2552(SB)/8, $0x0000001700000007
-DATA constants<>+2560(SB)/8, $0x0000001800000008
-DATA constants<>+2568(SB)/8, $0x0000001900000009
-DATA constants<>+2576(SB)/8, $0x0000001a0000000a
-DATA constants<>+2584(SB)/8, $0x0000001b0000000b
-DATA constants<>+2592(SB)/8, $0x0000001c0000000c
-DATA constants<>+2600(SB)/8, $0x0000001d0000000d
-DATA constants<>+2608(SB)/8, $0x0000001e0000000e
-DATA constants<>+2616(SB)/8, $0x0000001f0000000f
-DATA constants<>+2624(SB)/8, $0x0000000500000005
-DATA constants<>+2632(SB)/8, $0x0000000500000005
-DATA constants<>+2640(SB)/8, $0x0000000500000005
-DATA constants<>+2648(SB)/8, $0x0000000500000005
-DATA constants<>+2656(SB)/8, $0x0000000600000006
-DATA constants<>+2664(SB)/8, $0x0000000600000006
-DATA constants<>+2672(SB)/8, $0x0000000600000006
-DATA constants<>+2680(SB)/8, $0x0000000600000006
-DATA constants<>+2688(SB)/8, $0x0000000700000007
-DATA constants<>+2696(SB)/8, $0x0000000700000007
-DATA constants<>+2704(SB)/8, $0x0000000700000007
-DATA constants<>+2712(SB)/8, $0x0000000700000007
-DATA constants<>+2720(SB)/8, $0x0000000800000008
-DATA constants<>+2728(SB)/8, $0x0000000800000008
-DATA constants<>+2736(SB)/8, $0x0000000800000008
-DATA constants<>+2744(SB)/8, $0x0000000800000008
-DATA constants<>+2752(SB)/8, $0x0000000900000009
-DATA constants<>+2760(SB)/8, $0x0000000900000009
-DATA constants<>+2768(SB)/8, $0x0000000900000009
-DATA constants<>+2776(SB)/8, $0x0000000900000009
-DATA constants<>+2784(SB)/8, $0x0000000a0000000a
-DATA constants<>+2792(SB)/8, $0x0000000a0000000a
-DATA constants<>+2800(SB)/8, $0x0000000a0000000a
-DATA constants<>+2808(SB)/8, $0x0000000a0000000a
-DATA constants<>+2816(SB)/8, $0x0000000b0000000b
-DATA constants<>+2824(SB)/8, $0x0000000b0000000b
-DATA constants<>+2832(SB)/8, $0x0000000b0000000b
-DATA constants<>+2840(SB)/8, $0x0000000b0000000b
-DATA constants<>+2848(SB)/8, $0x0000000c0000000c
-DATA constants<>+2856(SB)/8, $0x0000000c0000000c
-DATA constants<>+2864(SB)/8, $0x0000000c0000000c
-DATA constants<>+2872(SB)/8, $0x0000000c0000000c
-DATA constants<>+2880(SB)/8, $0x0000000d0000000d
-DATA constants<>+2888(SB)/8, $0x0000000d0000000d
-DATA constants<>+2896(SB)/8, $0x0000000d0000000d
-DATA constants<>+2904(SB)/8, $0x0000000d0000000d
-DATA constants<>+2912(SB)/8, $0x0000000e0000000e
-DATA constants<>+2920(SB)/8, $0x0000000e0000000e
-DATA constants<>+2928(SB)/8, $0x0000000e0000000e
-DATA constants<>+2936(SB)/8, $0x0000000e0000000e
-DATA constants<>+2944(SB)/8, $0x0000000f0000000f
-DATA constants<>+2952(SB)/8, $0x0000000f0000000f
-DATA constants<>+2960(SB)/8, $0x0000000f0000000f
-DATA constants<>+2968(SB)/8, $0x0000000f0000000f
-DATA constants<>+2976(SB)/8, $0x0000001000000010
-DATA constants<>+2984(SB)/8, $0x0000001000000010
-DATA constants<>+2992(SB)/8, $0x0000001000000010
-DATA constants<>+3000(SB)/8, $0x0000001000000010
-DATA constants<>+3008(SB)/8, $0x0000001100000011
-DATA constants<>+3016(SB)/8, $0x0000001100000011
-DATA constants<>+3024(SB)/8, $0x0000001100000011
-DATA constants<>+3032(SB)/8, $0x0000001100000011
-DATA constants<>+3040(SB)/8, $0x0000001200000012
-DATA constants<>+3048(SB)/8, $0x0000001200000012
-DATA constants<>+3056(SB)/8, $0x0000001200000012
-DATA constants<>+3064(SB)/8, $0x0000001200000012
-DATA constants<>+3072(SB)/8, $0x0000001300000013
-DATA constants<>+3080(SB)/8, $0x0000001300000013
-DATA constants<>+3088(SB)/8, $0x0000001300000013
-DATA constants<>+3096(SB)/8, $0x0000001300000013
-DATA constants<>+3104(SB)/8, $0x0000001400000014
-DATA constants<>+3112(SB)/8, $0x0000001400000014
-DATA constants<>+3120(SB)/8, $0x0000001400000014
-DATA constants<>+3128(SB)/8, $0x0000001400000014
-GLOBL constants<>(SB), RODATA|NOPTR, $3136
+DATA constants<>+2304(SB)/8, $0x0000000000000000
+DATA constants<>+2312(SB)/8, $0x0000000000000001
+DATA constants<>+2320(SB)/8, $0x0000000000000008
+DATA constants<>+2328(SB)/8, $0x0000000000000009
+DATA constants<>+2336(SB)/8, $0x0000000000000002
+DATA constants<>+2344(SB)/8, $0x0000000000000003
+DATA constants<>+2352(SB)/8, $0x000000000000000a
+DATA constants<>+2360(SB)/8, $0x000000000000000b
+DATA constants<>+2368(SB)/8, $0x0000000000000004
+DATA constants<>+2376(SB)/8, $0x0000000000000005
+DATA constants<>+2384(SB)/8, $0x000000000000000c
+DATA constants<>+2392(SB)/8, $0x000000000000000d
+DATA constants<>+2400(SB)/8, $0x0000000000000006
+DATA constants<>+2408(SB)/8, $0x0000000000000007
+DATA constants<>+2416(SB)/8, $0x000000000000000e
+DATA constants<>+2424(SB)/8, $0x000000000000000f
+DATA constants<>+2432(SB)/8, $0x0000000500000005
+DATA constants<>+2440(SB)/8, $0x0000000500000005
+DATA constants<>+2448(SB)/8, $0x0000000500000005
+DATA constants<>+2456(SB)/8, $0x0000000500000005
+DATA constants<>+2464(SB)/8, $0x0000000600000006
+DATA constants<>+2472(SB)/8, $0x0000000600000006
+DATA constants<>+2480(SB)/8, $0x0000000600000006
+DATA constants<>+2488(SB)/8, $0x0000000600000006
+DATA constants<>+2496(SB)/8, $0x0000000700000007
+DATA constants<>+2504(SB)/8, $0x0000000700000007
+DATA constants<>+2512(SB)/8, $0x0000000700000007
+DATA constants<>+2520(SB)/8, $0x0000000700000007
+DATA constants<>+2528(SB)/8, $0x0000000200000000
+DATA constants<>+2536(SB)/8, $0x0000000600000004
+DATA constants<>+2544(SB)/8, $0x0000000a00000008
+DATA constants<>+2552(SB)/8, $0x0000000e0000000c
+DATA constants<>+2560(SB)/8, $0x0000001200000010
+DATA constants<>+2568(SB)/8, $0x0000001600000014
+DATA constants<>+2576(SB)/8, $0x0000001a00000018
+DATA constants<>+2584(SB)/8, $0x0000001e0000001c
+DATA constants<>+2592(SB)/8, $0x0000000300000001
+DATA constants<>+2600(SB)/8, $0x0000000700000005
+DATA constants<>+2608(SB)/8, $0x0000000b00000009
+DATA constants<>+2616(SB)/8, $0x0000000f0000000d
+DATA constants<>+2624(SB)/8, $0x0000001300000011
+DATA constants<>+2632(SB)/8, $0x0000001700000015
+DATA constants<>+2640(SB)/8, $0x0000001b00000019
+DATA constants<>+2648(SB)/8, $0x0000001f0000001d
+DATA constants<>+2656(SB)/8, $0x3ff0000000000000
+DATA constants<>+2664(SB)/8, $0x3fef72b83c7d517b
+DATA constants<>+2672(SB)/8, $0x3fef06fe0a31b715
+DATA constants<>+2680(SB)/8, $0x3feebfdad5362a27
+DATA constants<>+2688(SB)/8, $0x3feea09e667f3bcd
+DATA constants<>+2696(SB)/8, $0x3feeace5422aa0db
+DATA constants<>+2704(SB)/8, $0x3feee89f995ad3ad
+DATA constants<>+2712(SB)/8, $0x3fef5818dcfba487
+DATA constants<>+2720(SB)/8, $0x0000001000000000
+DATA constants<>+2728(SB)/8, $0x0000001100000001
+DATA constants<>+2736(SB)/8, $0x0000001200000002
+DATA constants<>+2744(SB)/8, $0x0000001300000003
+DATA constants<>+2752(SB)/8, $0x0000001400000004
+DATA constants<>+2760(SB)/8, $0x0000001500000005
+DATA constants<>+2768(SB)/8, $0x0000001600000006
+DATA constants<>+2776(SB)/8, $0x0000001700000007
+DATA constants<>+2784(SB)/8, $0x0000001800000008
+DATA constants<>+2792(SB)/8, $0x0000001900000009
+DATA constants<>+2800(SB)/8, $0x0000001a0000000a
+DATA constants<>+2808(SB)/8, $0x0000001b0000000b
+DATA constants<>+2816(SB)/8, $0x0000001c0000000c
+DATA constants<>+2824(SB)/8, $0x0000001d0000000d
+DATA constants<>+2832(SB)/8, $0x0000001e0000000e
+DATA constants<>+2840(SB)/8, $0x0000001f0000000f
+DATA constants<>+2848(SB)/8, $0x0000000800000008
+DATA constants<>+2856(SB)/8, $0x0000000800000008
+DATA constants<>+2864(SB)/8, $0x0000000800000008
+DATA constants<>+2872(SB)/8, $0x0000000800000008
+DATA constants<>+2880(SB)/8, $0x0000000900000009
+DATA constants<>+2888(SB)/8, $0x0000000900000009
+DATA constants<>+2896(SB)/8, $0x0000000900000009
+DATA constants<>+2904(SB)/8, $0x0000000900000009
+DATA constants<>+2912(SB)/8, $0x0000000a0000000a
+DATA constants<>+2920(SB)/8, $0x0000000a0000000a
+DATA constants<>+2928(SB)/8, $0x0000000a0000000a
+DATA constants<>+2936(SB)/8, $0x0000000a0000000a
+DATA constants<>+2944(SB)/8, $0x0000000b0000000b
+DATA constants<>+2952(SB)/8, $0x0000000b0000000b
+DATA constants<>+2960(SB)/8, $0x0000000b0000000b
+DATA constants<>+2968(SB)/8, $0x0000000b0000000b
+DATA constants<>+2976(SB)/8, $0x0000000c0000000c
+DATA constants<>+2984(SB)/8, $0x0000000c0000000c
+DATA constants<>+2992(SB)/8, $0x0000000c0000000c
+DATA constants<>+3000(SB)/8, $0x0000000c0000000c
+DATA constants<>+3008(SB)/8, $0x0000000d0000000d
+DATA constants<>+3016(SB)/8, $0x0000000d0000000d
+DATA constants<>+3024(SB)/8, $0x0000000d0000000d
+DATA constants<>+3032(SB)/8, $0x0000000d0000000d
+DATA constants<>+3040(SB)/8, $0x0000000e0000000e
+DATA constants<>+3048(SB)/8, $0x0000000e0000000e
+DATA constants<>+3056(SB)/8, $0x0000000e0000000e
+DATA constants<>+3064(SB)/8, $0x0000000e0000000e
+DATA constants<>+3072(SB)/8, $0x0000000f0000000f
+DATA constants<>+3080(SB)/8, $0x0000000f0000000f
+DATA constants<>+3088(SB)/8, $0x0000000f0000000f
+DATA constants<>+3096(SB)/8, $0x0000000f0000000f
+DATA constants<>+3104(SB)/8, $0x0000001000000010
+DATA constants<>+3112(SB)/8, $0x0000001000000010
+DATA constants<>+3120(SB)/8, $0x0000001000000010
+DATA constants<>+3128(SB)/8, $0x0000001000000010
+DATA constants<>+3136(SB)/8, $0x0000001100000011
+DATA constants<>+3144(SB)/8, $0x0000001100000011
+DATA constants<>+3152(SB)/8, $0x0000001100000011
+DATA constants<>+3160(SB)/8, $0x0000001100000011
+DATA constants<>+3168(SB)/8, $0x0000001200000012
+DATA constants<>+3176(SB)/8, $0x0000001200000012
+DATA constants<>+3184(SB)/8, $0x0000001200000012
+DATA constants<>+3192(SB)/8, $0x0000001200000012
+DATA constants<>+3200(SB)/8, $0x0000001300000013
+DATA constants<>+3208(SB)/8, $0x0000001300000013
+DATA constants<>+3216(SB)/8, $0x0000001300000013
+DATA constants<>+3224(SB)/8, $0x0000001300000013
+DATA constants<>+3232(SB)/8, $0x0000001400000014
+DATA constants<>+3240(SB)/8, $0x0000001400000014
+DATA constants<>+3248(SB)/8, $0x0000001400000014
+DATA constants<>+3256(SB)/8, $0x0000001400000014
+GLOBL constants<>(SB), RODATA|NOPTR, $3264

@@ -102,6 +102,15 @@ func (d *data) zipped(pair int) operand.Mem {
 	return d.places(func(i int) int { return pair + i/2 + i%2*16 })
 }
 
+// quarters are where two quarters of one vector, from one with a number on, and those of another come from in turn.
+func (d *data) quarters(from int) operand.Mem {
+	var w []uint64
+	for i := range uint64(8) {
+		w = append(w, uint64(2*from)+i/4*2+i%2+i/2%2*8)
+	}
+	return d.add([2]any{"quarters", from}, w...)
+}
+
 // emit writes the data.
 func (d *data) emit() {
 	d.ctx.StaticGlobal(dataName)

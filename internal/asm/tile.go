@@ -18,8 +18,8 @@ func (b *builder) tileRows() int { return b.width() }
 type tileBody func(row *rowPointers, plane operand.Mem, step, left reg.GPVirtual, partial *tail)
 
 // tiles runs the body for each group of rows and four classes. The last of both overlap those before, so that nothing beyond is touched.
-// For each group of rows, each runs first.
-func (b *builder) tiles(base string, stride string, each func(row reg.GPVirtual), body tileBody) {
+// For each group of rows, each runs first. If there is a body for eight classes, it has as many of them as it can.
+func (b *builder) tiles(base string, stride string, each func(row reg.GPVirtual), body, eight tileBody) {
 	r := &rowPointers{stride: b.load(stride), stride3: b.GP64()}
 	for i := 0; i < b.tileRows(); i += 4 {
 		r.fours = append(r.fours, b.GP64())
@@ -30,7 +30,7 @@ func (b *builder) tiles(base string, stride string, each func(row reg.GPVirtual)
 		if each != nil {
 			each(row)
 		}
-		b.tileClasses(r, base, row, step, body)
+		b.tileClasses(r, base, row, step, body, eight)
 	})
 }
 
@@ -51,8 +51,8 @@ func (b *builder) groups(body func(row reg.GPVirtual)) {
 	b.Label(done)
 }
 
-// tileClasses runs the body of tiles for a group of rows: for four classes after another.
-func (b *builder) tileClasses(r *rowPointers, base string, row, step reg.GPVirtual, body tileBody) {
+// tileClasses runs the bodies of tiles for a group of rows: for eight classes after another, then for four.
+func (b *builder) tileClasses(r *rowPointers, base string, row, step reg.GPVirtual, body, eight tileBody) {
 	first := r.fours[0]
 	b.MOVQ(r.stride, first)
 	b.IMULQ(row, first)
@@ -66,15 +66,38 @@ func (b *builder) tileClasses(r *rowPointers, base string, row, step reg.GPVirtu
 
 	soon := b.GP64() // where to prefetch: a step takes so many lines' worth of elements
 	b.LEAQ(operand.Mem{Base: first, Disp: coef.Soon}, soon)
-	one := func(t *tail) {
-		lines := 4 * b.tileRows() * b.Element.size() / 64
+	take := func(n int, body tileBody, t *tail) {
+		lines := n * b.tileRows() * b.Element.size() / 64
 		for i := range lines {
 			b.PREFETCHT0(operand.Mem{Base: soon, Disp: 64 * i})
 		}
 		b.ADDQ(operand.I32(int32(64*lines)), soon)
 		body(r, operand.Mem{Base: plane}, step, class, t)
 	}
+	hop := func() { // over four classes
+		for _, p := range r.fours {
+			b.ADDQ(operand.Imm(uint64(4*b.Element.size())), p)
+		}
+		b.LEAQ(at(plane, step, 4, 0), plane)
+	}
 	whole, overlap, done := b.label("classes"), b.label("overlap"), b.label("next")
+	if eight != nil {
+		eights, few := b.label("eights"), b.label("few")
+		b.CMPQ(class, operand.Imm(8))
+		b.JL(operand.LabelRef(few))
+		b.Label(eights)
+		take(8, eight, nil)
+		b.SUBQ(operand.Imm(8), class)
+		b.JE(operand.LabelRef(done))
+		hop()
+		b.CMPQ(class, operand.Imm(4))
+		b.JL(operand.LabelRef(overlap))
+		hop()
+		b.CMPQ(class, operand.Imm(8))
+		b.JGE(operand.LabelRef(eights))
+		b.JMP(operand.LabelRef(whole))
+		b.Label(few)
+	}
 	b.CMPQ(class, operand.Imm(4))
 	b.JGE(operand.LabelRef(whole))
 	partial := &tail{}
@@ -85,28 +108,25 @@ func (b *builder) tileClasses(r *rowPointers, base string, row, step reg.GPVirtu
 		partial.index = b.GP64()
 		b.XORQ(partial.index, partial.index)
 	}
-	one(partial)
+	take(4, body, partial)
 	b.JMP(operand.LabelRef(done))
 
 	b.Label(whole)
-	one(nil)
+	take(4, body, nil)
 	b.SUBQ(operand.Imm(4), class)
 	b.JE(operand.LabelRef(done))
 	b.CMPQ(class, operand.Imm(4))
 	b.JL(operand.LabelRef(overlap))
-	for _, p := range r.fours {
-		b.ADDQ(operand.Imm(uint64(4*b.Element.size())), p)
-	}
-	b.LEAQ(at(plane, step, 4, 0), plane)
+	hop()
 	b.JMP(operand.LabelRef(whole))
 	b.Label(overlap) // 1 to 3 are left: go on by so many
-	hop := b.GP64()
+	bytes := b.GP64()
 	for _, p := range r.fours {
 		b.LEAQ(at(p, class, b.Element.size(), 0), p)
 	}
-	b.MOVQ(step, hop)
-	b.IMULQ(class, hop)
-	b.ADDQ(hop, plane)
+	b.MOVQ(step, bytes)
+	b.IMULQ(class, bytes)
+	b.ADDQ(bytes, plane)
 	b.MOVQ(operand.I32(4), class)
 	b.JMP(operand.LabelRef(whole))
 	b.Label(done)
@@ -252,7 +272,7 @@ func (b *builder) transpose() {
 			v[i] = b.fours(row, i, t)
 		}
 		b.planeRows(b.square(v), plane, step)
-	})
+	}, nil)
 }
 
 // pairsToPlanes loads rows of two classes side by side: a vector of the first, and one of the second.
@@ -314,7 +334,7 @@ func (b *builder) transposeBack() {
 		for i, v := range b.square(b.fourPlanes(plane, step)) {
 			b.storeFour(v, row, i, t)
 		}
-	})
+	}, nil)
 }
 
 // fourPlanes loads a vector for each of four classes.
@@ -331,6 +351,35 @@ func (b *builder) fourPlanes(plane operand.Mem, step reg.Register) (v [4]vec) {
 func (b *builder) tileScale() {
 	b.doc("turns exponentials in planes into gradients in rows: e·f − smooth, but gy for the target's class.")
 	f, smooth, gy, target := b.vector(), b.vector(), b.vector(), b.vector()
+	// targetsOf are the targets, counted from the first of the classes that are left.
+	targetsOf := func(left reg.GPVirtual) vec {
+		k := b.load("n")
+		b.SUBQ(left, k)
+		y := b.spreadInt(k)
+		b.VPSUBD(y, target, y)
+		return y
+	}
+	// scaled are gradients of four classes, of which the first is so many on, and squared.
+	scaled := func(y vec, first int, plane operand.Mem, step reg.GPVirtual) [4]vec {
+		v := b.fourPlanes(plane, step)
+		for i, v := range v {
+			b.VFMSUB213PS(smooth, f, v)
+			b.blend(v, b.equalTo(y, first+i), gy)
+		}
+		return b.square(v)
+	}
+	var eight tileBody
+	if b.ISA == AVX512 {
+		low, high := b.copy(b.data.quarters(0)), b.copy(b.data.quarters(2))
+		eight = func(row *rowPointers, plane operand.Mem, step, left reg.GPVirtual, _ *tail) {
+			y, beyond := targetsOf(left), b.GP64()
+			b.LEAQ(at(plane.Base, step, 4, 0), beyond)
+			v, w := scaled(y, 0, plane, step), scaled(y, 4, operand.Mem{Base: beyond}, step)
+			for i := range v {
+				b.storeEights(v[i], w[i], low, high, row, i)
+			}
+		}
+	}
 	b.tiles("dst", "dstStride", func(row reg.GPVirtual) {
 		slot := b.load("first")
 		b.ADDQ(row, slot)
@@ -339,21 +388,10 @@ func (b *builder) tileScale() {
 		b.VMOVUPS(b.slot("gy", slot), gy)
 		b.VMOVUPS(b.labelVector(at(b.load("labels"), row, 4, 0)), target)
 	}, func(row *rowPointers, plane operand.Mem, step, left reg.GPVirtual, t *tail) {
-		k := b.load("n")
-		b.SUBQ(left, k)
-		class := b.spreadInt(k)
-		v := b.fourPlanes(plane, step)
-		for i, v := range v {
-			b.VFMSUB213PS(smooth, f, v)
-			b.blend(v, b.equal(target, class), gy)
-			if i < 3 {
-				b.VPADDD(b.data.uint32(1), class, class)
-			}
-		}
-		for i, v := range b.square(v) {
+		for i, v := range scaled(targetsOf(left), 0, plane, step) {
 			b.storeFour(v, row, i, t)
 		}
-	})
+	}, eight)
 }
 
 // storeFour stores four elements of row i of a group and, but for float64, four of row i+4.
@@ -410,6 +448,18 @@ func (b *builder) storeFours(v vec, row *rowPointers, i int, t *tail) {
 		} else {
 			b.VMOVUPS(part, t.k, m)
 		}
+	}
+}
+
+// storeEights stores eight elements of row i of a group, and of every fourth row after it: four are v's, four w's.
+func (b *builder) storeEights(v, w, low, high vec, row *rowPointers, i int) {
+	u := b.vector()
+	b.VMOVAPS(v, u)
+	b.VPERMT2PD(w, low, u)
+	b.VPERMT2PD(w, high, v)
+	for number, v := range []vec{u, v} {
+		b.VMOVUPS(v.AsY(), row.mem(i+8*number))
+		b.VEXTRACTF64X4(operand.Imm(1), v, row.mem(i+8*number+4))
 	}
 }
 
