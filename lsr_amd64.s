@@ -93,7 +93,8 @@ done3:
 // func sumUniformFloat32AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumUniformFloat32AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumUniformFloat32AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	MOVQ         96(AX), CX
@@ -430,7 +431,8 @@ done3:
 // func sumExpUniformFloat32AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumExpUniformFloat32AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	MOVQ         96(AX), CX
@@ -934,7 +936,8 @@ done3:
 // func sumExpDenseFloat32AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumExpDenseFloat32AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -1953,7 +1956,8 @@ folded4:
 // func planeSumExpUniformFloat32AVX2(a *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -2308,7 +2312,8 @@ class2:
 // func planeSumExpClasswiseFloat32AVX2(a *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpClasswiseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -2554,7 +2559,8 @@ class2:
 // func planeSumExpDenseFloat32AVX2(a *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpDenseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -3283,7 +3289,8 @@ done3:
 // func sumUniformFloat64AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumUniformFloat64AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumUniformFloat64AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSD constants<>+1248(SB), Y0
@@ -3535,7 +3542,8 @@ done3:
 // func sumExpUniformFloat64AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumExpUniformFloat64AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSD constants<>+1248(SB), Y0
@@ -3887,7 +3895,8 @@ done3:
 // func sumExpDenseFloat64AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumExpDenseFloat64AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSD constants<>+1248(SB), Y0
@@ -4725,7 +4734,8 @@ folded4:
 // func planeSumExpUniformFloat64AVX2(a *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
 	VBROADCASTSD constants<>+1248(SB), Y0
@@ -5087,7 +5097,8 @@ class2:
 // func planeSumExpClasswiseFloat64AVX2(a *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpClasswiseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
 	VBROADCASTSD constants<>+1248(SB), Y0
@@ -5305,7 +5316,8 @@ class2:
 // func planeSumExpDenseFloat64AVX2(a *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpDenseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
 	VBROADCASTSD constants<>+1248(SB), Y0
@@ -6007,7 +6019,8 @@ done3:
 // func sumUniformFloat16AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
 TEXT ·sumUniformFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumUniformFloat16AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -6241,7 +6254,8 @@ done3:
 // func sumExpUniformFloat16AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
 TEXT ·sumExpUniformFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumExpUniformFloat16AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -6587,7 +6601,8 @@ done3:
 // func sumExpDenseFloat16AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
 TEXT ·sumExpDenseFloat16AVX2(SB), NOSPLIT, $8-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumExpDenseFloat16AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -7592,7 +7607,8 @@ done3:
 // func sumUniformBFloat16AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumUniformBFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumUniformBFloat16AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -7836,7 +7852,8 @@ done3:
 // func sumExpUniformBFloat16AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumExpUniformBFloat16AVX2(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumExpUniformBFloat16AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -8216,7 +8233,8 @@ done3:
 // func sumExpDenseBFloat16AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·sumExpDenseBFloat16AVX2(SB), NOSPLIT, $8-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumExpDenseBFloat16AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -10071,7 +10089,8 @@ done3:
 // func sumUniformFloat32AVX512(a *byte)
 // Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumUniformFloat32AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumUniformFloat32AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	MOVQ         96(AX), CX
@@ -10355,7 +10374,8 @@ done3:
 // func sumExpUniformFloat32AVX512(a *byte)
 // Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumExpUniformFloat32AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	MOVQ         96(AX), CX
@@ -10734,7 +10754,8 @@ done3:
 // func sumExpDenseFloat32AVX512(a *byte)
 // Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumExpDenseFloat32AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -11661,7 +11682,8 @@ folded4:
 // func planeSumExpUniformFloat32AVX512(a *byte)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -12010,7 +12032,8 @@ class2:
 // func planeSumExpClasswiseFloat32AVX512(a *byte)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpClasswiseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -12247,7 +12270,8 @@ class2:
 // func planeSumExpDenseFloat32AVX512(a *byte)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpDenseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -12840,7 +12864,8 @@ done3:
 // func sumUniformFloat64AVX512(a *byte)
 // Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumUniformFloat64AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumUniformFloat64AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSD constants<>+1248(SB), Z0
@@ -13125,7 +13150,8 @@ done3:
 // func sumExpUniformFloat64AVX512(a *byte)
 // Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumExpUniformFloat64AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSD constants<>+1248(SB), Z0
@@ -13503,7 +13529,8 @@ done3:
 // func sumExpDenseFloat64AVX512(a *byte)
 // Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumExpDenseFloat64AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSD constants<>+1248(SB), Z0
@@ -13821,7 +13848,8 @@ done3:
 // func planeSumExpUniformFloat64AVX512(a *byte)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
 	VBROADCASTSD constants<>+1248(SB), Z0
@@ -14169,7 +14197,8 @@ class2:
 // func planeSumExpClasswiseFloat64AVX512(a *byte)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpClasswiseFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
 	VBROADCASTSD constants<>+1248(SB), Z0
@@ -14380,7 +14409,8 @@ class2:
 // func planeSumExpDenseFloat64AVX512(a *byte)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpDenseFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
 	VBROADCASTSD constants<>+1248(SB), Z0
@@ -14952,7 +14982,8 @@ done3:
 // func sumUniformFloat16AVX512(a *byte)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, CMOV, F16C, MMX+
 TEXT ·sumUniformFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumUniformFloat16AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -15211,7 +15242,8 @@ done3:
 // func sumExpUniformFloat16AVX512(a *byte)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, CMOV, F16C, MMX+
 TEXT ·sumExpUniformFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumExpUniformFloat16AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -15560,7 +15592,8 @@ done3:
 // func sumExpDenseFloat16AVX512(a *byte)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, CMOV, F16C, MMX+
 TEXT ·sumExpDenseFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumExpDenseFloat16AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -15971,7 +16004,8 @@ done3:
 // func sumUniformBFloat16AVX512(a *byte)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·sumUniformBFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumUniformBFloat16AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -16244,7 +16278,8 @@ done3:
 // func sumExpUniformBFloat16AVX512(a *byte)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·sumExpUniformBFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumExpUniformBFloat16AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -16634,7 +16669,8 @@ done3:
 // func sumExpDenseBFloat16AVX512(a *byte)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·sumExpDenseBFloat16AVX512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumExpDenseBFloat16AVX512 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, a = t·w + u and a·d, where d = x−m. Beside the first rows it finds the maxima of later ones.
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -17675,7 +17711,8 @@ loop5:
 // func planeSumExpUniformFloat32AVX2K3(a *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K3 is planeSum for a constant number of classes.
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -17794,7 +17831,8 @@ loop2:
 // func planeSumExpUniformFloat32AVX512K3(a *byte)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K3 is planeSum for a constant number of classes.
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -17912,7 +17950,8 @@ loop2:
 // func planeSumExpUniformFloat32AVX2K4(a *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K4 is planeSum for a constant number of classes.
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -18054,7 +18093,8 @@ loop2:
 // func planeSumExpUniformFloat32AVX512K4(a *byte)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K4 is planeSum for a constant number of classes.
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -18195,7 +18235,8 @@ loop2:
 // func planeSumExpUniformFloat32AVX2K5(a *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K5 is planeSum for a constant number of classes.
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -18366,7 +18407,8 @@ loop2:
 // func planeSumExpUniformFloat32AVX512K5(a *byte)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K5 is planeSum for a constant number of classes.
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -18530,7 +18572,8 @@ loop2:
 // func planeSumExpUniformFloat32AVX2K8(a *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K8 is planeSum for a constant number of classes.
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -18776,7 +18819,8 @@ loop2:
 // func planeSumExpUniformFloat32AVX512K8(a *byte)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K8 is planeSum for a constant number of classes.
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -19009,7 +19053,8 @@ loop2:
 // func planeSumExpUniformFloat32AVX2K10(a *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K10 is planeSum for a constant number of classes.
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -19307,7 +19352,8 @@ loop2:
 // func planeSumExpUniformFloat32AVX512K10(a *byte)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K10 is planeSum for a constant number of classes.
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -19586,7 +19632,8 @@ loop2:
 // func planeSumExpUniformFloat32AVX2K16(a *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K16 is planeSum for a constant number of classes.
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -20040,7 +20087,8 @@ loop2:
 // func planeSumExpUniformFloat32AVX512K16(a *byte)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K16 is planeSum for a constant number of classes.
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -20457,7 +20505,8 @@ loop2:
 // func planeSumExpUniformFloat32AVX2K19(a *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K19 is planeSum for a constant number of classes.
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -20980,7 +21029,8 @@ loop2:
 // func planeSumExpUniformFloat32AVX512K19(a *byte)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K19 is planeSum for a constant number of classes.
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -21484,7 +21534,8 @@ loop2:
 // func planeSumExpUniformFloat32AVX2K20(a *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K20 is planeSum for a constant number of classes.
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -22030,7 +22081,8 @@ loop2:
 // func planeSumExpUniformFloat32AVX512K20(a *byte)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K20 is planeSum for a constant number of classes.
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -22557,7 +22609,8 @@ loop2:
 // func planeSumExpUniformFloat32AVX2K21(a *byte)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX2K21 is planeSum for a constant number of classes.
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -23126,7 +23179,8 @@ loop2:
 // func planeSumExpUniformFloat32AVX512K21(a *byte)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// planeSumExpUniformFloat32AVX512K21 is planeSum for a constant number of classes.
 	VBROADCASTSS constants<>+288(SB), Z0
@@ -23676,7 +23730,8 @@ loop2:
 // func sumUniformFloat32AVX512K100(a *byte)
 // Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumUniformFloat32AVX512K100(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumUniformFloat32AVX512K100 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
 	MOVL         $0x0000000f, CX
@@ -23876,7 +23931,8 @@ done3:
 // func sumExpUniformFloat32AVX512K100(a *byte)
 // Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumExpUniformFloat32AVX512K100(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumExpUniformFloat32AVX512K100 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
 	MOVL         $0x0000000f, CX
@@ -24091,7 +24147,8 @@ done3:
 // func sumUniformFloat32AVX512K128(a *byte)
 // Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumUniformFloat32AVX512K128(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
 
 	// sumUniformFloat32AVX512K128 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
 	VBROADCASTSS constants<>+288(SB), Z0

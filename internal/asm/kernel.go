@@ -213,6 +213,9 @@ func Assemble(ks []Kernel, features bool) (*ir.File, error) {
 		ctx.Attributes(attr.NOSPLIT)
 		ctx.SignatureExpr("func(a *byte)")
 		b := &builder{Context: ctx, Kernel: k, data: d}
+		if k.Op == Sum || k.Op == SumExp || k.Op == PlaneSumExp { // where loops lie in cache lines would be chance: 2.5 % of 37 classes on Intel
+			ctx.Instruction(&ir.Instruction{Opcode: "PCALIGN", Operands: []operand.Op{operand.Imm(64)}})
+		}
 		b.args = ctx.Load(ctx.Param("a"), ctx.GP64())
 		switch k.Op {
 		case Max:
