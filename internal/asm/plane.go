@@ -289,8 +289,8 @@ func (b *builder) stream(slot reg.Register) (s stream) {
 
 // prefetch prefetches one class more. All of a vector's at once would have to wait for one another.
 func (b *builder) prefetch(s stream) {
-	b.PREFETCHT0(operand.Mem{Base: s.p})
-	b.PREFETCHT0(at(s.p, s.beyond, 1, 0))
+	b.PREFETCHT1(operand.Mem{Base: s.p})
+	b.PREFETCHT1(at(s.p, s.beyond, 1, 0))
 	b.ADDQ(b.arg("xStep"), s.p)
 }
 
