@@ -78,7 +78,7 @@ end6:
 	VPERMILPS    $0xb1, X2, X1
 	VMAXPS       X1, X2, X2
 	VXORPS       constants<>+0(SB), X2, X2
-	VMOVSS       X2, 376(AX)(DI*4)
+	VMOVSS       X2, 384(AX)(DI*4)
 
 skip2:
 	ADDQ 120(AX), DX
@@ -124,8 +124,8 @@ row1:
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSS       (CX)(R9*4), X2
-	VMOVSS       X2, 2552(AX)(R8*4)
-	VBROADCASTSS 376(AX)(R8*4), Y2
+	VMOVSS       X2, 4608(AX)(R8*4)
+	VBROADCASTSS 384(AX)(R8*4), Y2
 	VMOVSD       112(AX), X3
 	VCVTSD2SS    X3, X3, X3
 	VBROADCASTSS X3, Y3
@@ -415,7 +415,7 @@ added7:
 	VPERMILPS    $0xb1, X3, X2
 	VMAXPS       X2, X3, X3
 	VXORPS       constants<>+0(SB), X3, X3
-	VMOVSS       X3, 384(AX)(R8*4)
+	VMOVSS       X3, 392(AX)(R8*4)
 
 found12:
 skip2:
@@ -463,8 +463,8 @@ row1:
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSS       (CX)(R10*4), X2
-	VMOVSS       X2, 2552(AX)(R9*4)
-	VBROADCASTSS 376(AX)(R9*4), Y2
+	VMOVSS       X2, 4608(AX)(R9*4)
+	VBROADCASTSS 384(AX)(R9*4), Y2
 	VMOVSD       112(AX), X3
 	VCVTSD2SS    X3, X3, X3
 	VBROADCASTSS X3, Y3
@@ -852,7 +852,7 @@ added7:
 	VPERMILPS    $0xb1, X3, X2
 	VMAXPS       X2, X3, X3
 	VXORPS       constants<>+0(SB), X3, X3
-	VMOVSS       X3, 384(AX)(R9*4)
+	VMOVSS       X3, 392(AX)(R9*4)
 
 found24:
 skip2:
@@ -888,8 +888,8 @@ row1:
 	MOVLQSX      (R9)(DI*4), R9
 	TESTQ        R9, R9
 	JLT          skip2
-	VBROADCASTSS 9080(AX)(R8*4), Y0
-	VBROADCASTSS 7992(AX)(R8*4), Y1
+	VBROADCASTSS 17280(AX)(R8*4), Y0
+	VBROADCASTSS 15168(AX)(R8*4), Y1
 	VMOVUPS      (CX)(BX*4), Y2
 	XORQ         R9, R9
 	CMPQ         R9, SI
@@ -965,8 +965,8 @@ row1:
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSS       (CX)(R12*4), X2
-	VMOVSS       X2, 2552(AX)(R11*4)
-	VBROADCASTSS 376(AX)(R11*4), Y2
+	VMOVSS       X2, 4608(AX)(R11*4)
+	VBROADCASTSS 384(AX)(R11*4), Y2
 	VMOVSD       112(AX), X3
 	VCVTSD2SS    X3, X3, X3
 	VBROADCASTSS X3, Y3
@@ -1228,7 +1228,7 @@ end7:
 	VPERMILPS    $0xb1, X3, X2
 	VMAXPS       X2, X3, X3
 	VXORPS       constants<>+0(SB), X3, X3
-	VMOVSS       X3, 384(AX)(R11*4)
+	VMOVSS       X3, 392(AX)(R11*4)
 
 found14:
 skip2:
@@ -1268,8 +1268,8 @@ row1:
 	MOVLQSX      (R12)(R10*4), R12
 	TESTQ        R12, R12
 	JLT          skip2
-	VBROADCASTSS 9080(AX)(R11*4), Y0
-	VBROADCASTSS 7992(AX)(R11*4), Y1
+	VBROADCASTSS 17280(AX)(R11*4), Y0
+	VBROADCASTSS 15168(AX)(R11*4), Y1
 	VMOVUPS      (CX)(R8*4), Y2
 	XORQ         R12, R12
 	CMPQ         R12, R9
@@ -1346,9 +1346,9 @@ TEXT ·tileScaleFloat32AVX2(SB), NOSPLIT, $0-8
 group1:
 	MOVQ         88(AX), BX
 	ADDQ         R8, BX
-	VMOVUPS      9080(AX)(BX*4), Y0
-	VMOVUPS      7992(AX)(BX*4), Y1
-	VMOVUPS      10168(AX)(BX*4), Y2
+	VMOVUPS      17280(AX)(BX*4), Y0
+	VMOVUPS      15168(AX)(BX*4), Y1
+	VMOVUPS      19392(AX)(BX*4), Y2
 	MOVQ         48(AX), BX
 	VMOVDQU      (BX)(R8*4), Y3
 	MOVQ         CX, BX
@@ -1970,7 +1970,7 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Y2, Y2
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -1985,7 +1985,7 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+672(SB), Y2
-	VMOVUPS      Y3, 376(AX)(BX*4)
+	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	MOVQ         56(AX), R9
@@ -2031,13 +2031,13 @@ fetched6:
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
 	VSUBPS       Y1, Y9, Y7
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VADDPS       576(R11), Y3, Y10
+	VADDPS       1088(R11), Y3, Y10
 	VPERMPS      constants<>+480(SB), Y9, Y8
 	VPCMPEQD     constants<>+576(SB), Y4, Y11
 	VPSLLD       $0x14, Y9, Y9
-	VBLENDVPS    Y11, 576(R11), Y5, Y5
+	VBLENDVPS    Y11, 1088(R11), Y5, Y5
 	VPADDD       Y8, Y9, Y9
-	VMAXPS       608(R11), Y2, Y2
+	VMAXPS       1120(R11), Y2, Y2
 	VMOVUPS      constants<>+416(SB), Y8
 	VMAXPS       Y10, Y0, Y12
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
@@ -2048,16 +2048,16 @@ fetched6:
 	VSUBPS       Y1, Y13, Y7
 	VFMADD213PS  Y9, Y9, Y8
 	VFNMADD132PS constants<>+384(SB), Y12, Y7
-	VADDPS       1152(R11), Y3, Y11
+	VADDPS       2176(R11), Y3, Y11
 	VMOVUPS      Y8, (R11)
 	VPERMPS      constants<>+480(SB), Y13, Y9
 	VPCMPEQD     constants<>+608(SB), Y4, Y12
 	VADDPS       (R9)(R10*1), Y8, Y8
 	VPSLLD       $0x14, Y13, Y13
-	VBLENDVPS    Y12, 1152(R11), Y5, Y5
+	VBLENDVPS    Y12, 2176(R11), Y5, Y5
 	VMOVUPS      Y8, (R9)(R10*1)
 	VPADDD       Y9, Y13, Y13
-	VMAXPS       1184(R11), Y2, Y2
+	VMAXPS       2208(R11), Y2, Y2
 	VADDPS       1024(R9), Y6, Y6
 	VMOVUPS      constants<>+416(SB), Y8
 	VMAXPS       Y11, Y0, Y9
@@ -2070,16 +2070,16 @@ fetched6:
 	VSUBPS       Y1, Y12, Y6
 	VFMADD213PS  Y13, Y13, Y8
 	VFNMADD132PS constants<>+384(SB), Y9, Y6
-	VADDPS       1728(R11), Y3, Y9
-	VMOVUPS      Y8, 576(R11)
+	VADDPS       3264(R11), Y3, Y9
+	VMOVUPS      Y8, 1088(R11)
 	VPERMPS      constants<>+480(SB), Y12, Y7
 	VPCMPEQD     constants<>+640(SB), Y4, Y13
 	VADDPS       32(R9)(R10*1), Y8, Y8
 	VPSLLD       $0x14, Y12, Y12
-	VBLENDVPS    Y13, 1728(R11), Y5, Y5
+	VBLENDVPS    Y13, 3264(R11), Y5, Y5
 	VMOVUPS      Y8, 32(R9)(R10*1)
 	VPADDD       Y7, Y12, Y12
-	VMAXPS       1760(R11), Y2, Y2
+	VMAXPS       3296(R11), Y2, Y2
 	VADDPS       1056(R9), Y10, Y7
 	VMOVUPS      constants<>+416(SB), Y8
 	VMAXPS       Y9, Y0, Y10
@@ -2092,7 +2092,7 @@ fetched6:
 	VSUBPS       Y1, Y13, Y6
 	VFMADD213PS  Y12, Y12, Y8
 	VFNMADD132PS constants<>+384(SB), Y10, Y6
-	VMOVUPS      Y8, 1152(R11)
+	VMOVUPS      Y8, 2176(R11)
 	VPERMPS      constants<>+480(SB), Y13, Y7
 	VADDPS       64(R9)(R10*1), Y8, Y8
 	VPSLLD       $0x14, Y13, Y13
@@ -2105,14 +2105,14 @@ fetched6:
 	VMULPS       Y6, Y6, Y7
 	VFMADD213PS  Y6, Y7, Y8
 	VFMADD213PS  Y13, Y13, Y8
-	VMOVUPS      Y8, 1728(R11)
+	VMOVUPS      Y8, 3264(R11)
 	VADDPS       96(R9)(R10*1), Y8, Y6
 	VMOVUPS      Y6, 96(R9)(R10*1)
 	VADDPS       1120(R9), Y9, Y6
 	VMOVUPS      Y6, 1120(R9)
 	ADDQ         $0x04, R12
 	ADDQ         $+128, R9
-	ADDQ         $+2304, R11
+	ADDQ         $+4352, R11
 	VPSUBD       constants<>+704(SB), Y4, Y4
 	TESTQ        $+15, R12
 	JNE          classes4
@@ -2158,7 +2158,7 @@ fetched9:
 	VMOVUPS      Y6, 1024(R9)
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
-	ADDQ         $+576, R11
+	ADDQ         $+1088, R11
 	VPSUBD       constants<>+576(SB), Y4, Y4
 	TESTQ        $+15, R12
 	JNE          classes7
@@ -2218,7 +2218,7 @@ done8:
 	VADDPS  Y6, Y4, Y4
 	VADDPS  Y4, Y3, Y3
 	VADDPS  constants<>+736(SB), Y3, Y3
-	VMOVUPS Y3, 1464(AX)(BX*4)
+	VMOVUPS Y3, 2496(AX)(BX*4)
 
 two10:
 	VMOVUPS 1024(DI), Y3
@@ -2244,8 +2244,8 @@ two10:
 	VADDPS  Y7, Y6, Y6
 	VADDPS  Y6, Y4, Y4
 	VADDPS  Y4, Y3, Y3
-	VMOVUPS Y3, 3640(AX)(BX*4)
-	VMOVUPS Y5, 2552(AX)(BX*4)
+	VMOVUPS Y3, 6720(AX)(BX*4)
+	VMOVUPS Y5, 4608(AX)(BX*4)
 	ADDQ    $0x20, CX
 	ADDQ    $0x20, DX
 	ADDQ    $+8, BX
@@ -2269,15 +2269,15 @@ TEXT ·planeScaleUniformFloat32AVX2(SB), NOSPLIT, $0-8
 
 loop1:
 	LEAQ    (SI), R8
-	VMOVUPS 9080(AX)(R8*4), Y0
-	VMOVUPS 7992(AX)(R8*4), Y1
+	VMOVUPS 17280(AX)(R8*4), Y0
+	VMOVUPS 15168(AX)(R8*4), Y1
 	VMOVDQU (BX), Y2
-	VMOVUPS 10168(AX)(R8*4), Y3
+	VMOVUPS 19392(AX)(R8*4), Y3
 	LEAQ    8(SI), R8
-	VMOVUPS 9080(AX)(R8*4), Y4
-	VMOVUPS 7992(AX)(R8*4), Y5
+	VMOVUPS 17280(AX)(R8*4), Y4
+	VMOVUPS 15168(AX)(R8*4), Y5
 	VMOVDQU 32(BX), Y6
-	VMOVUPS 10168(AX)(R8*4), Y7
+	VMOVUPS 19392(AX)(R8*4), Y7
 	XORQ    R8, R8
 	MOVQ    CX, R9
 	MOVQ    DX, R10
@@ -2295,7 +2295,7 @@ class2:
 	VPCMPEQD     Y6, Y8, Y8
 	VBLENDVPS    Y8, Y7, Y9, Y9
 	VMOVUPS      Y9, 32(R10)
-	ADDQ         $+576, R9
+	ADDQ         $+1088, R9
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
@@ -2326,7 +2326,7 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Y2, Y2
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -2341,7 +2341,7 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+672(SB), Y2
-	VMOVUPS      Y3, 376(AX)(BX*4)
+	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	MOVQ         56(AX), R9
@@ -2399,7 +2399,7 @@ fetched6:
 	VMOVUPS      Y6, 1024(R9)
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
-	ADDQ         $+576, R11
+	ADDQ         $+1088, R11
 	VPSUBD       constants<>+576(SB), Y4, Y4
 	TESTQ        $+15, R12
 	JNE          classes4
@@ -2459,7 +2459,7 @@ done5:
 	VADDPS  Y6, Y4, Y4
 	VADDPS  Y4, Y3, Y3
 	VADDPS  constants<>+736(SB), Y3, Y3
-	VMOVUPS Y3, 1464(AX)(BX*4)
+	VMOVUPS Y3, 2496(AX)(BX*4)
 
 two7:
 	VMOVUPS 1024(DI), Y3
@@ -2485,8 +2485,8 @@ two7:
 	VADDPS  Y7, Y6, Y6
 	VADDPS  Y6, Y4, Y4
 	VADDPS  Y4, Y3, Y3
-	VMOVUPS Y3, 3640(AX)(BX*4)
-	VMOVUPS Y5, 2552(AX)(BX*4)
+	VMOVUPS Y3, 6720(AX)(BX*4)
+	VMOVUPS Y5, 4608(AX)(BX*4)
 	ADDQ    $0x20, CX
 	ADDQ    $0x20, DX
 	ADDQ    $+8, BX
@@ -2510,15 +2510,15 @@ TEXT ·planeScaleClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 
 loop1:
 	LEAQ    (SI), R8
-	VMOVUPS 9080(AX)(R8*4), Y0
-	VMOVUPS 7992(AX)(R8*4), Y1
+	VMOVUPS 17280(AX)(R8*4), Y0
+	VMOVUPS 15168(AX)(R8*4), Y1
 	VMOVDQU (BX), Y2
-	VMOVUPS 10168(AX)(R8*4), Y3
+	VMOVUPS 19392(AX)(R8*4), Y3
 	LEAQ    8(SI), R8
-	VMOVUPS 9080(AX)(R8*4), Y4
-	VMOVUPS 7992(AX)(R8*4), Y5
+	VMOVUPS 17280(AX)(R8*4), Y4
+	VMOVUPS 15168(AX)(R8*4), Y5
 	VMOVDQU 32(BX), Y6
-	VMOVUPS 10168(AX)(R8*4), Y7
+	VMOVUPS 19392(AX)(R8*4), Y7
 	XORQ    R8, R8
 	MOVQ    CX, R9
 	MOVQ    DX, R10
@@ -2542,7 +2542,7 @@ class2:
 	VPCMPEQD     Y6, Y8, Y8
 	VBLENDVPS    Y8, Y7, Y9, Y9
 	VMOVUPS      Y9, 32(R10)
-	ADDQ         $+576, R9
+	ADDQ         $+1088, R9
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
@@ -2574,7 +2574,7 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Y2, Y2
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -2589,7 +2589,7 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+672(SB), Y2
-	VMOVUPS      Y3, 376(AX)(BX*4)
+	VMOVUPS      Y3, 384(AX)(BX*4)
 	MOVQ         56(AX), R9
 	VXORPS       Y4, Y4, Y4
 	MOVQ         $+2016, R10
@@ -2649,7 +2649,7 @@ fetched6:
 	VMOVUPS      Y4, 1536(R9)
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
-	ADDQ         $+576, R11
+	ADDQ         $+1088, R11
 	TESTQ        $+15, R12
 	JNE          classes4
 	SUBQ         $+512, R9
@@ -2708,7 +2708,7 @@ done5:
 	VADDPS  Y5, Y4, Y4
 	VADDPS  Y4, Y3, Y3
 	VADDPS  constants<>+736(SB), Y3, Y3
-	VMOVUPS Y3, 1464(AX)(BX*4)
+	VMOVUPS Y3, 2496(AX)(BX*4)
 
 two7:
 	VMOVUPS 1024(DI), Y3
@@ -2734,7 +2734,7 @@ two7:
 	VADDPS  Y6, Y5, Y5
 	VADDPS  Y5, Y4, Y4
 	VADDPS  Y4, Y3, Y3
-	VMOVUPS Y3, 3640(AX)(BX*4)
+	VMOVUPS Y3, 6720(AX)(BX*4)
 	VMOVUPS 1536(DI), Y3
 	VADDPS  1568(DI), Y3, Y3
 	VMOVUPS 1600(DI), Y4
@@ -2758,7 +2758,7 @@ two7:
 	VADDPS  Y6, Y5, Y5
 	VADDPS  Y5, Y4, Y4
 	VADDPS  Y4, Y3, Y3
-	VMOVUPS Y3, 4728(AX)(BX*4)
+	VMOVUPS Y3, 8832(AX)(BX*4)
 	ADDQ    $0x20, CX
 	ADDQ    $+8, BX
 	CMPQ    BX, SI
@@ -2781,11 +2781,11 @@ TEXT ·planeScaleDenseFloat32AVX2(SB), NOSPLIT, $0-8
 
 loop1:
 	LEAQ    (SI), R8
-	VMOVUPS 9080(AX)(R8*4), Y0
-	VMOVUPS 7992(AX)(R8*4), Y1
+	VMOVUPS 17280(AX)(R8*4), Y0
+	VMOVUPS 15168(AX)(R8*4), Y1
 	LEAQ    8(SI), R8
-	VMOVUPS 9080(AX)(R8*4), Y2
-	VMOVUPS 7992(AX)(R8*4), Y3
+	VMOVUPS 17280(AX)(R8*4), Y2
+	VMOVUPS 15168(AX)(R8*4), Y3
 	XORQ    R8, R8
 	MOVQ    CX, R9
 	MOVQ    DX, R10
@@ -2812,9 +2812,9 @@ class2:
 	VFMADD213PS  Y7, Y6, Y5
 	VFNMADD231PS Y5, Y3, Y4
 	VMOVUPS      Y4, 32(R10)
-	ADDQ         $+576, R9
+	ADDQ         $+1088, R9
 	ADDQ         192(AX), R10
-	ADDQ         $+576, R11
+	ADDQ         $+1088, R11
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class2
@@ -2838,10 +2838,10 @@ TEXT ·finishFloat32AVX2(SB), NOSPLIT, $0-8
 	XORQ CX, CX
 
 loop1:
-	VCVTPS2PD   1464(AX)(CX*4), Y0
+	VCVTPS2PD   2496(AX)(CX*4), Y0
 	VADDPD      constants<>+768(SB), Y0, Y1
 	VPSUBQ      constants<>+864(SB), Y1, Y1
-	VCVTPS2PD   1480(AX)(CX*4), Y4
+	VCVTPS2PD   2512(AX)(CX*4), Y4
 	VPAND       constants<>+896(SB), Y1, Y2
 	VADDPD      constants<>+768(SB), Y4, Y5
 	VMOVUPD     constants<>+768(SB), Y3
@@ -2862,28 +2862,28 @@ loop1:
 	VSUBPD      constants<>+768(SB), Y3, Y2
 	VDIVPD      Y0, Y5, Y0
 	VFMADD231PD Y3, Y4, Y2
-	VMOVUPD     Y5, 18872(AX)(CX*8)
+	VMOVUPD     Y5, 36288(AX)(CX*8)
 	VADDPD      constants<>+800(SB), Y2, Y3
-	VMOVUPD     Y0, 17784(AX)(CX*8)
+	VMOVUPD     Y0, 34176(AX)(CX*8)
 	VDIVPD      Y3, Y2, Y0
-	VMOVUPD     Y1, 19960(AX)(CX*8)
-	VMOVUPD     Y2, 18904(AX)(CX*8)
-	VMOVUPD     Y0, 17816(AX)(CX*8)
-	VMOVUPD     Y6, 19992(AX)(CX*8)
+	VMOVUPD     Y1, 38400(AX)(CX*8)
+	VMOVUPD     Y2, 36320(AX)(CX*8)
+	VMOVUPD     Y0, 34208(AX)(CX*8)
+	VMOVUPD     Y6, 38432(AX)(CX*8)
 	ADDQ        $+8, CX
 	CMPQ        CX, DX
 	JLT         loop1
 	XORQ        CX, CX
 
 loop2:
-	VMOVUPD      18872(AX)(CX*8), Y0
-	VMOVUPD      17784(AX)(CX*8), Y1
-	VMOVUPD      19960(AX)(CX*8), Y2
-	VMOVUPD      18904(AX)(CX*8), Y5
+	VMOVUPD      36288(AX)(CX*8), Y0
+	VMOVUPD      34176(AX)(CX*8), Y1
+	VMOVUPD      38400(AX)(CX*8), Y2
+	VMOVUPD      36320(AX)(CX*8), Y5
 	VMULPD       Y1, Y1, Y3
-	VMOVUPD      17816(AX)(CX*8), Y6
+	VMOVUPD      34208(AX)(CX*8), Y6
 	VBROADCASTSD constants<>+928(SB), Y4
-	VMOVUPD      19992(AX)(CX*8), Y7
+	VMOVUPD      38432(AX)(CX*8), Y7
 	VFMADD213PD  constants<>+960(SB), Y3, Y4
 	VMULPD       Y6, Y6, Y8
 	VFMADD213PD  constants<>+992(SB), Y3, Y4
@@ -2906,73 +2906,73 @@ loop2:
 	VMULPD       constants<>+1184(SB), Y7, Y0
 	VFMADD231PD  constants<>+1152(SB), Y2, Y3
 	VFNMADD231PD Y9, Y6, Y0
-	VMOVUPD      Y3, 19960(AX)(CX*8)
+	VMOVUPD      Y3, 38400(AX)(CX*8)
 	VADDPD       Y5, Y0, Y0
 	VFMADD231PD  constants<>+1152(SB), Y7, Y0
-	VMOVUPD      Y0, 19992(AX)(CX*8)
+	VMOVUPD      Y0, 38432(AX)(CX*8)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop2
 	XORQ         CX, CX
 
 loop3:
-	VMOVUPD      19960(AX)(CX*8), Y0
-	VCVTPS2PD    2552(AX)(CX*4), Y2
-	VCVTPS2PD    376(AX)(CX*4), Y1
-	VMOVUPD      19992(AX)(CX*8), Y5
-	VMOVUPD      13432(AX)(CX*8), Y3
-	VCVTPS2PD    2568(AX)(CX*4), Y7
+	VMOVUPD      38400(AX)(CX*8), Y0
+	VCVTPS2PD    4608(AX)(CX*4), Y2
+	VCVTPS2PD    384(AX)(CX*4), Y1
+	VMOVUPD      38432(AX)(CX*8), Y5
+	VMOVUPD      25728(AX)(CX*8), Y3
+	VCVTPS2PD    4624(AX)(CX*4), Y7
 	VADDPD       Y1, Y2, Y2
-	VCVTPS2PD    392(AX)(CX*4), Y6
+	VCVTPS2PD    400(AX)(CX*4), Y6
 	VSUBPD       Y1, Y0, Y1
-	VMOVUPD      13464(AX)(CX*8), Y8
-	VMOVUPD      Y1, 19960(AX)(CX*8)
+	VMOVUPD      25760(AX)(CX*8), Y8
+	VMOVUPD      Y1, 38400(AX)(CX*8)
 	VADDPD       Y6, Y7, Y7
 	VSUBPD       Y2, Y0, Y4
 	VSUBPD       Y6, Y5, Y6
-	VADDPD       21176(AX), Y4, Y4
-	VMOVUPD      Y6, 19992(AX)(CX*8)
-	VMOVUPD      Y4, 21176(AX)
+	VADDPD       40640(AX), Y4, Y4
+	VMOVUPD      Y6, 38432(AX)(CX*8)
+	VMOVUPD      Y4, 40640(AX)
 	VSUBPD       Y7, Y5, Y4
 	VMULPD       Y2, Y3, Y2
-	VADDPD       21208(AX), Y4, Y9
+	VADDPD       40672(AX), Y4, Y9
 	VXORPS       Y4, Y4, Y4
-	VMOVUPD      Y9, 21208(AX)
+	VMOVUPD      Y9, 40672(AX)
 	VCMPPD       $0x04, Y4, Y3, Y4
 	VMULPD       Y7, Y8, Y7
 	VANDPD       Y4, Y2, Y2
 	VXORPS       Y9, Y9, Y9
 	VBROADCASTSD 264(AX), Y4
 	VCMPPD       $0x04, Y9, Y8, Y10
-	VCVTPS2PD    3640(AX)(CX*4), Y9
+	VCVTPS2PD    6720(AX)(CX*4), Y9
 	VANDPD       Y10, Y7, Y7
 	VFMADD231PD  Y9, Y4, Y2
 	VBROADCASTSD 264(AX), Y4
-	VADDPD       14520(AX)(CX*8), Y3, Y3
-	VCVTPS2PD    3656(AX)(CX*4), Y9
+	VADDPD       27840(AX)(CX*8), Y3, Y3
+	VCVTPS2PD    6736(AX)(CX*4), Y9
 	VFMADD231PD  Y9, Y4, Y7
 	VFMSUB213PD  Y2, Y3, Y0
-	VADDPD       14552(AX)(CX*8), Y8, Y2
-	VMOVUPD      Y0, 17784(AX)(CX*8)
+	VADDPD       27872(AX)(CX*8), Y8, Y2
+	VMOVUPD      Y0, 34176(AX)(CX*8)
 	VMOVUPD      Y5, Y3
-	VADDPD       21048(AX), Y0, Y0
+	VADDPD       40512(AX), Y0, Y0
 	VFMSUB213PD  Y7, Y2, Y3
-	VMOVUPD      Y0, 21048(AX)
-	VMOVUPD      Y3, 17816(AX)(CX*8)
+	VMOVUPD      Y0, 40512(AX)
+	VMOVUPD      Y3, 34208(AX)(CX*8)
 	VBROADCASTSD 296(AX), Y0
-	VADDPD       21080(AX), Y3, Y2
+	VADDPD       40544(AX), Y3, Y2
 	VMULPD       Y1, Y0, Y0
-	VMOVUPD      Y2, 21080(AX)
+	VMOVUPD      Y2, 40544(AX)
 	VMULPD       Y1, Y0, Y0
 	VBROADCASTSD 296(AX), Y1
-	VMOVUPD      Y0, 18872(AX)(CX*8)
+	VMOVUPD      Y0, 36288(AX)(CX*8)
 	VMULPD       Y6, Y1, Y1
-	VADDPD       21112(AX), Y0, Y0
+	VADDPD       40576(AX), Y0, Y0
 	VMULPD       Y6, Y1, Y1
-	VMOVUPD      Y0, 21112(AX)
-	VMOVUPD      Y1, 18904(AX)(CX*8)
-	VADDPD       21144(AX), Y1, Y0
-	VMOVUPD      Y0, 21144(AX)
+	VMOVUPD      Y0, 40576(AX)
+	VMOVUPD      Y1, 36320(AX)(CX*8)
+	VADDPD       40608(AX), Y1, Y0
+	VMOVUPD      Y0, 40608(AX)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop3
@@ -2990,10 +2990,10 @@ TEXT ·finishGradFloat32AVX2(SB), NOSPLIT, $0-8
 	XORQ CX, CX
 
 loop1:
-	VCVTPS2PD   1464(AX)(CX*4), Y0
+	VCVTPS2PD   2496(AX)(CX*4), Y0
 	VADDPD      constants<>+768(SB), Y0, Y1
 	VPSUBQ      constants<>+864(SB), Y1, Y1
-	VCVTPS2PD   1480(AX)(CX*4), Y4
+	VCVTPS2PD   2512(AX)(CX*4), Y4
 	VPAND       constants<>+896(SB), Y1, Y2
 	VADDPD      constants<>+768(SB), Y4, Y5
 	VMOVUPD     constants<>+768(SB), Y3
@@ -3014,28 +3014,28 @@ loop1:
 	VSUBPD      constants<>+768(SB), Y3, Y2
 	VDIVPD      Y0, Y5, Y0
 	VFMADD231PD Y3, Y4, Y2
-	VMOVUPD     Y5, 18872(AX)(CX*8)
+	VMOVUPD     Y5, 36288(AX)(CX*8)
 	VADDPD      constants<>+800(SB), Y2, Y3
-	VMOVUPD     Y0, 17784(AX)(CX*8)
+	VMOVUPD     Y0, 34176(AX)(CX*8)
 	VDIVPD      Y3, Y2, Y0
-	VMOVUPD     Y1, 19960(AX)(CX*8)
-	VMOVUPD     Y2, 18904(AX)(CX*8)
-	VMOVUPD     Y0, 17816(AX)(CX*8)
-	VMOVUPD     Y6, 19992(AX)(CX*8)
+	VMOVUPD     Y1, 38400(AX)(CX*8)
+	VMOVUPD     Y2, 36320(AX)(CX*8)
+	VMOVUPD     Y0, 34208(AX)(CX*8)
+	VMOVUPD     Y6, 38432(AX)(CX*8)
 	ADDQ        $+8, CX
 	CMPQ        CX, DX
 	JLT         loop1
 	XORQ        CX, CX
 
 loop2:
-	VMOVUPD      18872(AX)(CX*8), Y0
-	VMOVUPD      17784(AX)(CX*8), Y1
-	VMOVUPD      19960(AX)(CX*8), Y2
-	VMOVUPD      18904(AX)(CX*8), Y5
+	VMOVUPD      36288(AX)(CX*8), Y0
+	VMOVUPD      34176(AX)(CX*8), Y1
+	VMOVUPD      38400(AX)(CX*8), Y2
+	VMOVUPD      36320(AX)(CX*8), Y5
 	VMULPD       Y1, Y1, Y3
-	VMOVUPD      17816(AX)(CX*8), Y6
+	VMOVUPD      34208(AX)(CX*8), Y6
 	VBROADCASTSD constants<>+928(SB), Y4
-	VMOVUPD      19992(AX)(CX*8), Y7
+	VMOVUPD      38432(AX)(CX*8), Y7
 	VFMADD213PD  constants<>+960(SB), Y3, Y4
 	VMULPD       Y6, Y6, Y8
 	VFMADD213PD  constants<>+992(SB), Y3, Y4
@@ -3058,120 +3058,120 @@ loop2:
 	VMULPD       constants<>+1184(SB), Y7, Y0
 	VFMADD231PD  constants<>+1152(SB), Y2, Y3
 	VFNMADD231PD Y9, Y6, Y0
-	VMOVUPD      Y3, 19960(AX)(CX*8)
+	VMOVUPD      Y3, 38400(AX)(CX*8)
 	VADDPD       Y5, Y0, Y0
 	VFMADD231PD  constants<>+1152(SB), Y7, Y0
-	VMOVUPD      Y0, 19992(AX)(CX*8)
+	VMOVUPD      Y0, 38432(AX)(CX*8)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop2
 	XORQ         CX, CX
 
 loop3:
-	VMOVUPD      19960(AX)(CX*8), Y0
-	VCVTPS2PD    2552(AX)(CX*4), Y2
-	VCVTPS2PD    376(AX)(CX*4), Y1
-	VMOVUPD      19992(AX)(CX*8), Y5
-	VMOVUPD      13432(AX)(CX*8), Y3
-	VCVTPS2PD    2568(AX)(CX*4), Y7
+	VMOVUPD      38400(AX)(CX*8), Y0
+	VCVTPS2PD    4608(AX)(CX*4), Y2
+	VCVTPS2PD    384(AX)(CX*4), Y1
+	VMOVUPD      38432(AX)(CX*8), Y5
+	VMOVUPD      25728(AX)(CX*8), Y3
+	VCVTPS2PD    4624(AX)(CX*4), Y7
 	VADDPD       Y1, Y2, Y2
-	VCVTPS2PD    392(AX)(CX*4), Y6
+	VCVTPS2PD    400(AX)(CX*4), Y6
 	VSUBPD       Y1, Y0, Y1
-	VMOVUPD      13464(AX)(CX*8), Y8
-	VMOVUPD      Y1, 19960(AX)(CX*8)
+	VMOVUPD      25760(AX)(CX*8), Y8
+	VMOVUPD      Y1, 38400(AX)(CX*8)
 	VADDPD       Y6, Y7, Y7
 	VSUBPD       Y2, Y0, Y4
 	VSUBPD       Y6, Y5, Y6
-	VADDPD       21176(AX), Y4, Y4
-	VMOVUPD      Y6, 19992(AX)(CX*8)
-	VMOVUPD      Y4, 21176(AX)
+	VADDPD       40640(AX), Y4, Y4
+	VMOVUPD      Y6, 38432(AX)(CX*8)
+	VMOVUPD      Y4, 40640(AX)
 	VSUBPD       Y7, Y5, Y4
 	VMULPD       Y2, Y3, Y2
-	VADDPD       21208(AX), Y4, Y9
+	VADDPD       40672(AX), Y4, Y9
 	VXORPS       Y4, Y4, Y4
-	VMOVUPD      Y9, 21208(AX)
+	VMOVUPD      Y9, 40672(AX)
 	VCMPPD       $0x04, Y4, Y3, Y4
 	VMULPD       Y7, Y8, Y7
 	VANDPD       Y4, Y2, Y2
 	VXORPS       Y9, Y9, Y9
 	VBROADCASTSD 264(AX), Y4
 	VCMPPD       $0x04, Y9, Y8, Y10
-	VCVTPS2PD    3640(AX)(CX*4), Y9
+	VCVTPS2PD    6720(AX)(CX*4), Y9
 	VANDPD       Y10, Y7, Y7
 	VFMADD231PD  Y9, Y4, Y2
 	VBROADCASTSD 264(AX), Y9
-	VADDPD       14520(AX)(CX*8), Y3, Y4
-	VCVTPS2PD    3656(AX)(CX*4), Y10
+	VADDPD       27840(AX)(CX*8), Y3, Y4
+	VCVTPS2PD    6736(AX)(CX*4), Y10
 	VFMADD231PD  Y10, Y9, Y7
 	VFMSUB213PD  Y2, Y4, Y0
-	VADDPD       14552(AX)(CX*8), Y8, Y2
-	VMOVUPD      Y0, 17784(AX)(CX*8)
-	VADDPD       21048(AX), Y0, Y0
+	VADDPD       27872(AX)(CX*8), Y8, Y2
+	VMOVUPD      Y0, 34176(AX)(CX*8)
+	VADDPD       40512(AX), Y0, Y0
 	VFMSUB213PD  Y7, Y2, Y5
-	VMOVUPD      Y0, 21048(AX)
-	VMOVUPD      Y5, 17816(AX)(CX*8)
+	VMOVUPD      Y0, 40512(AX)
+	VMOVUPD      Y5, 34208(AX)(CX*8)
 	VBROADCASTSD 296(AX), Y0
-	VADDPD       21080(AX), Y5, Y7
+	VADDPD       40544(AX), Y5, Y7
 	VMULPD       Y1, Y0, Y5
-	VMOVUPD      Y7, 21080(AX)
+	VMOVUPD      Y7, 40544(AX)
 	VMULPD       Y1, Y5, Y5
 	VBROADCASTSD 296(AX), Y9
-	VMOVUPD      Y5, 18872(AX)(CX*8)
+	VMOVUPD      Y5, 36288(AX)(CX*8)
 	VMULPD       Y6, Y9, Y7
-	VADDPD       21112(AX), Y5, Y5
+	VADDPD       40576(AX), Y5, Y5
 	VMULPD       Y6, Y7, Y7
-	VMOVUPD      Y5, 21112(AX)
-	VMOVUPD      Y7, 18904(AX)(CX*8)
-	VCVTPS2PD    1464(AX)(CX*4), Y5
-	VADDPD       21144(AX), Y7, Y7
+	VMOVUPD      Y5, 40576(AX)
+	VMOVUPD      Y7, 36320(AX)(CX*8)
+	VCVTPS2PD    2496(AX)(CX*4), Y5
+	VADDPD       40608(AX), Y7, Y7
 	VADDPD       constants<>+768(SB), Y5, Y5
-	VMOVUPD      Y7, 21144(AX)
+	VMOVUPD      Y7, 40608(AX)
 	VMOVUPD      constants<>+768(SB), Y7
-	VCVTPS2PD    1480(AX)(CX*4), Y10
+	VCVTPS2PD    2512(AX)(CX*4), Y10
 	VDIVPD       Y5, Y7, Y7
 	VADDPD       constants<>+768(SB), Y10, Y11
-	VCVTPS2PD    6904(AX)(CX*4), Y10
+	VCVTPS2PD    13056(AX)(CX*4), Y10
 	VMOVUPD      constants<>+768(SB), Y12
 	VMULPD       constants<>+800(SB), Y0, Y0
 	VDIVPD       Y11, Y12, Y12
 	VMULPD       Y1, Y0, Y0
-	VCVTPS2PD    6920(AX)(CX*4), Y1
-	VMULPD       16696(AX)(CX*8), Y0, Y0
+	VCVTPS2PD    13072(AX)(CX*4), Y1
+	VMULPD       32064(AX)(CX*8), Y0, Y0
 	VMULPD       constants<>+800(SB), Y9, Y9
 	VFMADD213PD  Y0, Y10, Y4
 	VMULPD       Y6, Y9, Y9
 	VMULPD       Y7, Y4, Y4
-	VMULPD       16728(AX)(CX*8), Y9, Y9
+	VMULPD       32096(AX)(CX*8), Y9, Y9
 	VCVTPD2PSY   Y4, X4
 	VFMADD213PD  Y9, Y1, Y2
-	VMOVUPS      X4, 9080(AX)(CX*4)
+	VMOVUPS      X4, 17280(AX)(CX*4)
 	VMULPD       Y12, Y2, Y2
-	VCVTPS2PD    5816(AX)(CX*4), Y4
+	VCVTPS2PD    10944(AX)(CX*4), Y4
 	VCVTPD2PSY   Y2, X6
 	VMULPD       Y7, Y4, Y2
-	VMOVUPS      X6, 9096(AX)(CX*4)
+	VMOVUPS      X6, 17296(AX)(CX*4)
 	VSUBPD       Y5, Y4, Y4
-	VCVTPS2PD    5832(AX)(CX*4), Y5
+	VCVTPS2PD    10960(AX)(CX*4), Y5
 	VMULPD       Y7, Y4, Y4
 	VMULPD       Y12, Y5, Y6
 	VMULPD       Y3, Y4, Y4
 	VSUBPD       Y11, Y5, Y3
 	VMULPD       Y2, Y0, Y0
 	VMULPD       Y12, Y3, Y3
-	VMOVUPD      14520(AX)(CX*8), Y5
+	VMOVUPD      27840(AX)(CX*8), Y5
 	VMULPD       Y8, Y3, Y3
-	VFMSUB213PD  15608(AX)(CX*8), Y5, Y2
+	VFMSUB213PD  29952(AX)(CX*8), Y5, Y2
 	VMULPD       Y6, Y9, Y9
 	VADDPD       Y2, Y4, Y4
-	VMOVUPD      14552(AX)(CX*8), Y11
+	VMOVUPD      27872(AX)(CX*8), Y11
 	VFMADD213PD  Y0, Y10, Y4
-	VFMSUB213PD  15640(AX)(CX*8), Y11, Y6
+	VFMSUB213PD  29984(AX)(CX*8), Y11, Y6
 	VCVTPD2PSY   Y4, X0
 	VADDPD       Y6, Y3, Y3
-	VMOVUPS      X0, 10168(AX)(CX*4)
+	VMOVUPS      X0, 19392(AX)(CX*4)
 	VFMADD213PD  Y9, Y1, Y3
 	VCVTPD2PSY   Y3, X0
-	VMOVUPS      X0, 10184(AX)(CX*4)
+	VMOVUPS      X0, 19408(AX)(CX*4)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop3
@@ -3191,8 +3191,8 @@ TEXT ·expTargetsFloat32AVX2(SB), NOSPLIT, $0-8
 	ADDQ         80(AX), DX
 
 loop1:
-	VMOVUPS      2552(AX)(CX*4), Y2
-	VADDPS       376(AX)(CX*4), Y2, Y2
+	VMOVUPS      4608(AX)(CX*4), Y2
+	VADDPS       384(AX)(CX*4), Y2, Y2
 	VMAXPS       Y2, Y0, Y3
 	VMOVUPS      Y3, Y4
 	VFMADD132PS  constants<>+352(SB), Y1, Y4
@@ -3206,7 +3206,7 @@ loop1:
 	VMULPS       Y2, Y2, Y5
 	VFMADD213PS  Y2, Y5, Y3
 	VFMADD213PS  Y4, Y4, Y3
-	VMOVUPS      Y3, 5816(AX)(CX*4)
+	VMOVUPS      Y3, 10944(AX)(CX*4)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -3274,7 +3274,7 @@ end6:
 	VPERMILPD    $0x01, X2, X1
 	VMAXPD       X1, X2, X2
 	VXORPS       constants<>+1216(SB), X2, X2
-	VMOVSD       X2, 376(AX)(DI*8)
+	VMOVSD       X2, 384(AX)(DI*8)
 
 skip2:
 	ADDQ 120(AX), DX
@@ -3314,8 +3314,8 @@ row1:
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R8*8), X2
-	VMOVSD       X2, 2552(AX)(DI*8)
-	VBROADCASTSD 376(AX)(DI*8), Y2
+	VMOVSD       X2, 4608(AX)(DI*8)
+	VBROADCASTSD 384(AX)(DI*8), Y2
 	VMOVSD       112(AX), X3
 	VBROADCASTSD X3, Y3
 	XORQ         R8, R8
@@ -3526,7 +3526,7 @@ end7:
 	VPERMILPD    $0x01, X3, X2
 	VMAXPD       X2, X3, X3
 	VXORPS       constants<>+1216(SB), X3, X3
-	VMOVSD       X3, 392(AX)(DI*8)
+	VMOVSD       X3, 400(AX)(DI*8)
 
 found9:
 skip2:
@@ -3568,8 +3568,8 @@ row1:
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R9*8), X2
-	VMOVSD       X2, 2552(AX)(R8*8)
-	VBROADCASTSD 376(AX)(R8*8), Y2
+	VMOVSD       X2, 4608(AX)(R8*8)
+	VBROADCASTSD 384(AX)(R8*8), Y2
 	VMOVSD       112(AX), X3
 	VBROADCASTSD X3, Y3
 	XORQ         R9, R9
@@ -3811,7 +3811,7 @@ end7:
 	VPERMILPD    $0x01, X3, X2
 	VMAXPD       X2, X3, X3
 	VXORPS       constants<>+1216(SB), X3, X3
-	VMOVSD       X3, 392(AX)(R8*8)
+	VMOVSD       X3, 400(AX)(R8*8)
 
 found13:
 skip2:
@@ -3847,8 +3847,8 @@ row1:
 	MOVLQSX      (R9)(DI*4), R9
 	TESTQ        R9, R9
 	JLT          skip2
-	VBROADCASTSD 9080(AX)(R8*8), Y0
-	VBROADCASTSD 7992(AX)(R8*8), Y1
+	VBROADCASTSD 17280(AX)(R8*8), Y0
+	VBROADCASTSD 15168(AX)(R8*8), Y1
 	VMOVUPD      (CX)(BX*8), Y2
 	XORQ         R9, R9
 	CMPQ         R9, SI
@@ -3924,8 +3924,8 @@ row1:
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSD       (CX)(R12*8), X2
-	VMOVSD       X2, 2552(AX)(R11*8)
-	VBROADCASTSD 376(AX)(R11*8), Y2
+	VMOVSD       X2, 4608(AX)(R11*8)
+	VBROADCASTSD 384(AX)(R11*8), Y2
 	VMOVSD       112(AX), X3
 	VBROADCASTSD X3, Y3
 	XORQ         R12, R12
@@ -4217,7 +4217,7 @@ end7:
 	VPERMILPD    $0x01, X3, X2
 	VMAXPD       X2, X3, X3
 	VXORPS       constants<>+1216(SB), X3, X3
-	VMOVSD       X3, 392(AX)(R11*8)
+	VMOVSD       X3, 400(AX)(R11*8)
 
 found13:
 skip2:
@@ -4257,8 +4257,8 @@ row1:
 	MOVLQSX      (R12)(R10*4), R12
 	TESTQ        R12, R12
 	JLT          skip2
-	VBROADCASTSD 9080(AX)(R11*8), Y0
-	VBROADCASTSD 7992(AX)(R11*8), Y1
+	VBROADCASTSD 17280(AX)(R11*8), Y0
+	VBROADCASTSD 15168(AX)(R11*8), Y1
 	VMOVUPD      (CX)(R8*8), Y2
 	XORQ         R12, R12
 	CMPQ         R12, R9
@@ -4748,7 +4748,7 @@ TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPD (BX), Y2, Y2
-	ADDQ   $+1152, BX
+	ADDQ   $+2176, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -4763,7 +4763,7 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPD       constants<>+1216(SB), Y2, Y3
 	VBROADCASTSD constants<>+896(SB), Y2
-	VMOVUPD      Y3, 376(AX)(BX*8)
+	VMOVUPD      Y3, 384(AX)(BX*8)
 	VPMOVSXDQ    (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	MOVQ         56(AX), R9
@@ -4816,13 +4816,13 @@ fetched6:
 	VBLENDPS     $0xaa, Y7, Y10, Y7
 	VPSLLQ       $0x31, Y9, Y9
 	VPADDQ       Y7, Y9, Y9
-	VADDPD       1152(R11), Y3, Y11
+	VADDPD       2176(R11), Y3, Y11
 	VMOVUPD      constants<>+1408(SB), Y7
 	VPCMPEQQ     constants<>+1664(SB), Y4, Y10
 	VFMADD213PD  constants<>+1440(SB), Y8, Y7
-	VBLENDVPD    Y10, 1152(R11), Y5, Y5
+	VBLENDVPD    Y10, 2176(R11), Y5, Y5
 	VFMADD213PD  constants<>+1472(SB), Y8, Y7
-	VMAXPD       1184(R11), Y2, Y2
+	VMAXPD       2208(R11), Y2, Y2
 	VFMADD213PD  constants<>+1504(SB), Y8, Y7
 	VMAXPD       Y11, Y0, Y13
 	VFMADD213PD  constants<>+1536(SB), Y8, Y7
@@ -4847,13 +4847,13 @@ fetched6:
 	VBLENDPS     $0xaa, Y9, Y7, Y9
 	VPSLLQ       $0x31, Y14, Y14
 	VPADDQ       Y9, Y14, Y14
-	VADDPD       2304(R11), Y3, Y9
+	VADDPD       4352(R11), Y3, Y9
 	VMOVUPD      constants<>+1408(SB), Y6
 	VPCMPEQQ     constants<>+1696(SB), Y4, Y7
 	VFMADD213PD  constants<>+1440(SB), Y8, Y6
-	VBLENDVPD    Y7, 2304(R11), Y5, Y5
+	VBLENDVPD    Y7, 4352(R11), Y5, Y5
 	VFMADD213PD  constants<>+1472(SB), Y8, Y6
-	VMAXPD       2336(R11), Y2, Y2
+	VMAXPD       4384(R11), Y2, Y2
 	VFMADD213PD  constants<>+1504(SB), Y8, Y6
 	VMAXPD       Y9, Y0, Y12
 	VFMADD213PD  constants<>+1536(SB), Y8, Y6
@@ -4866,7 +4866,7 @@ fetched6:
 	VMOVUPD      Y12, Y7
 	VFMADD213PD  Y14, Y14, Y6
 	VFNMADD231PD constants<>+1344(SB), Y10, Y7
-	VMOVUPD      Y6, 1152(R11)
+	VMOVUPD      Y6, 2176(R11)
 	VFNMADD231PD constants<>+1376(SB), Y10, Y7
 	VADDPD       32(R9)(R10*1), Y6, Y6
 	VPSHUFD      $0xa0, Y13, Y8
@@ -4878,13 +4878,13 @@ fetched6:
 	VBLENDPS     $0xaa, Y8, Y6, Y8
 	VPSLLQ       $0x31, Y13, Y13
 	VPADDQ       Y8, Y13, Y13
-	VADDPD       3456(R11), Y3, Y10
+	VADDPD       6528(R11), Y3, Y10
 	VMOVUPD      constants<>+1408(SB), Y6
 	VPCMPEQQ     constants<>+1728(SB), Y4, Y8
 	VFMADD213PD  constants<>+1440(SB), Y7, Y6
-	VBLENDVPD    Y8, 3456(R11), Y5, Y5
+	VBLENDVPD    Y8, 6528(R11), Y5, Y5
 	VFMADD213PD  constants<>+1472(SB), Y7, Y6
-	VMAXPD       3488(R11), Y2, Y2
+	VMAXPD       6560(R11), Y2, Y2
 	VFMADD213PD  constants<>+1504(SB), Y7, Y6
 	VMAXPD       Y10, Y0, Y12
 	VFMADD213PD  constants<>+1536(SB), Y7, Y6
@@ -4897,7 +4897,7 @@ fetched6:
 	VMOVUPD      Y12, Y7
 	VFMADD213PD  Y13, Y13, Y6
 	VFNMADD231PD constants<>+1344(SB), Y11, Y7
-	VMOVUPD      Y6, 2304(R11)
+	VMOVUPD      Y6, 4352(R11)
 	VFNMADD231PD constants<>+1376(SB), Y11, Y7
 	VADDPD       64(R9)(R10*1), Y6, Y6
 	VPSHUFD      $0xa0, Y14, Y8
@@ -4918,14 +4918,14 @@ fetched6:
 	VMULPD       Y7, Y7, Y8
 	VFMADD213PD  Y7, Y8, Y6
 	VFMADD213PD  Y14, Y14, Y6
-	VMOVUPD      Y6, 3456(R11)
+	VMOVUPD      Y6, 6528(R11)
 	VADDPD       96(R9)(R10*1), Y6, Y6
 	VMOVUPD      Y6, 96(R9)(R10*1)
 	VADDPD       608(R9), Y10, Y6
 	VMOVUPD      Y6, 608(R9)
 	ADDQ         $0x04, R12
 	ADDQ         $+128, R9
-	ADDQ         $+4608, R11
+	ADDQ         $+8704, R11
 	VPSUBQ       constants<>+1760(SB), Y4, Y4
 	TESTQ        $+7, R12
 	JNE          classes4
@@ -4979,7 +4979,7 @@ fetched9:
 	VMOVUPD      Y6, 512(R9)
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
-	ADDQ         $+1152, R11
+	ADDQ         $+2176, R11
 	VPSUBQ       constants<>+1664(SB), Y4, Y4
 	TESTQ        $+7, R12
 	JNE          classes7
@@ -5015,7 +5015,7 @@ done8:
 	VADDPD  Y6, Y4, Y4
 	VADDPD  Y4, Y3, Y3
 	VADDPD  constants<>+1792(SB), Y3, Y3
-	VMOVUPD Y3, 1464(AX)(BX*8)
+	VMOVUPD Y3, 2496(AX)(BX*8)
 
 two10:
 	VMOVUPD 512(DI), Y3
@@ -5029,8 +5029,8 @@ two10:
 	VADDPD  736(DI), Y6, Y6
 	VADDPD  Y6, Y4, Y4
 	VADDPD  Y4, Y3, Y3
-	VMOVUPD Y3, 3640(AX)(BX*8)
-	VMOVUPD Y5, 2552(AX)(BX*8)
+	VMOVUPD Y3, 6720(AX)(BX*8)
+	VMOVUPD Y5, 4608(AX)(BX*8)
 	ADDQ    $0x20, CX
 	ADDQ    $0x10, DX
 	ADDQ    $+4, BX
@@ -5054,15 +5054,15 @@ TEXT ·planeScaleUniformFloat64AVX2(SB), NOSPLIT, $0-8
 
 loop1:
 	LEAQ      (SI), R8
-	VMOVUPD   9080(AX)(R8*8), Y0
-	VMOVUPD   7992(AX)(R8*8), Y1
+	VMOVUPD   17280(AX)(R8*8), Y0
+	VMOVUPD   15168(AX)(R8*8), Y1
 	VPMOVSXDQ (BX), Y2
-	VMOVUPD   10168(AX)(R8*8), Y3
+	VMOVUPD   19392(AX)(R8*8), Y3
 	LEAQ      4(SI), R8
-	VMOVUPD   9080(AX)(R8*8), Y4
-	VMOVUPD   7992(AX)(R8*8), Y5
+	VMOVUPD   17280(AX)(R8*8), Y4
+	VMOVUPD   15168(AX)(R8*8), Y5
 	VPMOVSXDQ 16(BX), Y6
-	VMOVUPD   10168(AX)(R8*8), Y7
+	VMOVUPD   19392(AX)(R8*8), Y7
 	XORQ      R8, R8
 	MOVQ      CX, R9
 	MOVQ      DX, R10
@@ -5080,7 +5080,7 @@ class2:
 	VPCMPEQQ     Y6, Y8, Y8
 	VBLENDVPD    Y8, Y7, Y9, Y9
 	VMOVUPD      Y9, 32(R10)
-	ADDQ         $+1152, R9
+	ADDQ         $+2176, R9
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
@@ -5111,7 +5111,7 @@ TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPD (BX), Y2, Y2
-	ADDQ   $+1152, BX
+	ADDQ   $+2176, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -5126,7 +5126,7 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPD       constants<>+1216(SB), Y2, Y3
 	VBROADCASTSD constants<>+896(SB), Y2
-	VMOVUPD      Y3, 376(AX)(BX*8)
+	VMOVUPD      Y3, 384(AX)(BX*8)
 	VPMOVSXDQ    (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	MOVQ         56(AX), R9
@@ -5192,7 +5192,7 @@ fetched6:
 	VMOVUPD      Y6, 512(R9)
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
-	ADDQ         $+1152, R11
+	ADDQ         $+2176, R11
 	VPSUBQ       constants<>+1664(SB), Y4, Y4
 	TESTQ        $+7, R12
 	JNE          classes4
@@ -5228,7 +5228,7 @@ done5:
 	VADDPD  Y6, Y4, Y4
 	VADDPD  Y4, Y3, Y3
 	VADDPD  constants<>+1792(SB), Y3, Y3
-	VMOVUPD Y3, 1464(AX)(BX*8)
+	VMOVUPD Y3, 2496(AX)(BX*8)
 
 two7:
 	VMOVUPD 512(DI), Y3
@@ -5242,8 +5242,8 @@ two7:
 	VADDPD  736(DI), Y6, Y6
 	VADDPD  Y6, Y4, Y4
 	VADDPD  Y4, Y3, Y3
-	VMOVUPD Y3, 3640(AX)(BX*8)
-	VMOVUPD Y5, 2552(AX)(BX*8)
+	VMOVUPD Y3, 6720(AX)(BX*8)
+	VMOVUPD Y5, 4608(AX)(BX*8)
 	ADDQ    $0x20, CX
 	ADDQ    $0x10, DX
 	ADDQ    $+4, BX
@@ -5267,15 +5267,15 @@ TEXT ·planeScaleClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 
 loop1:
 	LEAQ      (SI), R8
-	VMOVUPD   9080(AX)(R8*8), Y0
-	VMOVUPD   7992(AX)(R8*8), Y1
+	VMOVUPD   17280(AX)(R8*8), Y0
+	VMOVUPD   15168(AX)(R8*8), Y1
 	VPMOVSXDQ (BX), Y2
-	VMOVUPD   10168(AX)(R8*8), Y3
+	VMOVUPD   19392(AX)(R8*8), Y3
 	LEAQ      4(SI), R8
-	VMOVUPD   9080(AX)(R8*8), Y4
-	VMOVUPD   7992(AX)(R8*8), Y5
+	VMOVUPD   17280(AX)(R8*8), Y4
+	VMOVUPD   15168(AX)(R8*8), Y5
 	VPMOVSXDQ 16(BX), Y6
-	VMOVUPD   10168(AX)(R8*8), Y7
+	VMOVUPD   19392(AX)(R8*8), Y7
 	XORQ      R8, R8
 	MOVQ      CX, R9
 	MOVQ      DX, R10
@@ -5299,7 +5299,7 @@ class2:
 	VPCMPEQQ     Y6, Y8, Y8
 	VBLENDVPD    Y8, Y7, Y9, Y9
 	VMOVUPD      Y9, 32(R10)
-	ADDQ         $+1152, R9
+	ADDQ         $+2176, R9
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
@@ -5331,7 +5331,7 @@ TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPD (BX), Y2, Y2
-	ADDQ   $+1152, BX
+	ADDQ   $+2176, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -5346,7 +5346,7 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPD       constants<>+1216(SB), Y2, Y3
 	VBROADCASTSD constants<>+896(SB), Y2
-	VMOVUPD      Y3, 376(AX)(BX*8)
+	VMOVUPD      Y3, 384(AX)(BX*8)
 	MOVQ         56(AX), R9
 	VXORPS       Y4, Y4, Y4
 	MOVQ         $+992, R10
@@ -5414,7 +5414,7 @@ fetched6:
 	VMOVUPD      Y4, 768(R9)
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
-	ADDQ         $+1152, R11
+	ADDQ         $+2176, R11
 	TESTQ        $+7, R12
 	JNE          classes4
 	SUBQ         $+256, R9
@@ -5449,7 +5449,7 @@ done5:
 	VADDPD  Y5, Y4, Y4
 	VADDPD  Y4, Y3, Y3
 	VADDPD  constants<>+1792(SB), Y3, Y3
-	VMOVUPD Y3, 1464(AX)(BX*8)
+	VMOVUPD Y3, 2496(AX)(BX*8)
 
 two7:
 	VMOVUPD 512(DI), Y3
@@ -5463,7 +5463,7 @@ two7:
 	VADDPD  736(DI), Y5, Y5
 	VADDPD  Y5, Y4, Y4
 	VADDPD  Y4, Y3, Y3
-	VMOVUPD Y3, 3640(AX)(BX*8)
+	VMOVUPD Y3, 6720(AX)(BX*8)
 	VMOVUPD 768(DI), Y3
 	VADDPD  800(DI), Y3, Y3
 	VMOVUPD 832(DI), Y4
@@ -5475,7 +5475,7 @@ two7:
 	VADDPD  992(DI), Y5, Y5
 	VADDPD  Y5, Y4, Y4
 	VADDPD  Y4, Y3, Y3
-	VMOVUPD Y3, 4728(AX)(BX*8)
+	VMOVUPD Y3, 8832(AX)(BX*8)
 	ADDQ    $0x20, CX
 	ADDQ    $+4, BX
 	CMPQ    BX, SI
@@ -5498,11 +5498,11 @@ TEXT ·planeScaleDenseFloat64AVX2(SB), NOSPLIT, $0-8
 
 loop1:
 	LEAQ    (SI), R8
-	VMOVUPD 9080(AX)(R8*8), Y0
-	VMOVUPD 7992(AX)(R8*8), Y1
+	VMOVUPD 17280(AX)(R8*8), Y0
+	VMOVUPD 15168(AX)(R8*8), Y1
 	LEAQ    4(SI), R8
-	VMOVUPD 9080(AX)(R8*8), Y2
-	VMOVUPD 7992(AX)(R8*8), Y3
+	VMOVUPD 17280(AX)(R8*8), Y2
+	VMOVUPD 15168(AX)(R8*8), Y3
 	XORQ    R8, R8
 	MOVQ    CX, R9
 	MOVQ    DX, R10
@@ -5529,9 +5529,9 @@ class2:
 	VFMADD213PD  Y7, Y6, Y5
 	VFNMADD231PD Y5, Y3, Y4
 	VMOVUPD      Y4, 32(R10)
-	ADDQ         $+1152, R9
+	ADDQ         $+2176, R9
 	ADDQ         192(AX), R10
-	ADDQ         $+1152, R11
+	ADDQ         $+2176, R11
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class2
@@ -5555,10 +5555,10 @@ TEXT ·finishFloat64AVX2(SB), NOSPLIT, $0-8
 	XORQ CX, CX
 
 loop1:
-	VMOVUPD     1464(AX)(CX*8), Y0
+	VMOVUPD     2496(AX)(CX*8), Y0
 	VADDPD      constants<>+768(SB), Y0, Y1
 	VPSUBQ      constants<>+864(SB), Y1, Y1
-	VMOVUPD     1496(AX)(CX*8), Y4
+	VMOVUPD     2528(AX)(CX*8), Y4
 	VPAND       constants<>+896(SB), Y1, Y2
 	VADDPD      constants<>+768(SB), Y4, Y5
 	VMOVUPD     constants<>+768(SB), Y3
@@ -5579,28 +5579,28 @@ loop1:
 	VSUBPD      constants<>+768(SB), Y3, Y2
 	VDIVPD      Y0, Y5, Y0
 	VFMADD231PD Y3, Y4, Y2
-	VMOVUPD     Y5, 18872(AX)(CX*8)
+	VMOVUPD     Y5, 36288(AX)(CX*8)
 	VADDPD      constants<>+800(SB), Y2, Y3
-	VMOVUPD     Y0, 17784(AX)(CX*8)
+	VMOVUPD     Y0, 34176(AX)(CX*8)
 	VDIVPD      Y3, Y2, Y0
-	VMOVUPD     Y1, 19960(AX)(CX*8)
-	VMOVUPD     Y2, 18904(AX)(CX*8)
-	VMOVUPD     Y0, 17816(AX)(CX*8)
-	VMOVUPD     Y6, 19992(AX)(CX*8)
+	VMOVUPD     Y1, 38400(AX)(CX*8)
+	VMOVUPD     Y2, 36320(AX)(CX*8)
+	VMOVUPD     Y0, 34208(AX)(CX*8)
+	VMOVUPD     Y6, 38432(AX)(CX*8)
 	ADDQ        $+8, CX
 	CMPQ        CX, DX
 	JLT         loop1
 	XORQ        CX, CX
 
 loop2:
-	VMOVUPD      18872(AX)(CX*8), Y0
-	VMOVUPD      17784(AX)(CX*8), Y1
-	VMOVUPD      19960(AX)(CX*8), Y2
-	VMOVUPD      18904(AX)(CX*8), Y5
+	VMOVUPD      36288(AX)(CX*8), Y0
+	VMOVUPD      34176(AX)(CX*8), Y1
+	VMOVUPD      38400(AX)(CX*8), Y2
+	VMOVUPD      36320(AX)(CX*8), Y5
 	VMULPD       Y1, Y1, Y3
-	VMOVUPD      17816(AX)(CX*8), Y6
+	VMOVUPD      34208(AX)(CX*8), Y6
 	VBROADCASTSD constants<>+928(SB), Y4
-	VMOVUPD      19992(AX)(CX*8), Y7
+	VMOVUPD      38432(AX)(CX*8), Y7
 	VFMADD213PD  constants<>+960(SB), Y3, Y4
 	VMULPD       Y6, Y6, Y8
 	VFMADD213PD  constants<>+992(SB), Y3, Y4
@@ -5623,73 +5623,73 @@ loop2:
 	VMULPD       constants<>+1184(SB), Y7, Y0
 	VFMADD231PD  constants<>+1152(SB), Y2, Y3
 	VFNMADD231PD Y9, Y6, Y0
-	VMOVUPD      Y3, 19960(AX)(CX*8)
+	VMOVUPD      Y3, 38400(AX)(CX*8)
 	VADDPD       Y5, Y0, Y0
 	VFMADD231PD  constants<>+1152(SB), Y7, Y0
-	VMOVUPD      Y0, 19992(AX)(CX*8)
+	VMOVUPD      Y0, 38432(AX)(CX*8)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop2
 	XORQ         CX, CX
 
 loop3:
-	VMOVUPD      19960(AX)(CX*8), Y0
-	VMOVUPD      2552(AX)(CX*8), Y2
-	VMOVUPD      376(AX)(CX*8), Y1
-	VMOVUPD      19992(AX)(CX*8), Y5
-	VMOVUPD      13432(AX)(CX*8), Y3
-	VMOVUPD      2584(AX)(CX*8), Y7
+	VMOVUPD      38400(AX)(CX*8), Y0
+	VMOVUPD      4608(AX)(CX*8), Y2
+	VMOVUPD      384(AX)(CX*8), Y1
+	VMOVUPD      38432(AX)(CX*8), Y5
+	VMOVUPD      25728(AX)(CX*8), Y3
+	VMOVUPD      4640(AX)(CX*8), Y7
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      408(AX)(CX*8), Y6
+	VMOVUPD      416(AX)(CX*8), Y6
 	VSUBPD       Y1, Y0, Y1
-	VMOVUPD      13464(AX)(CX*8), Y8
-	VMOVUPD      Y1, 19960(AX)(CX*8)
+	VMOVUPD      25760(AX)(CX*8), Y8
+	VMOVUPD      Y1, 38400(AX)(CX*8)
 	VADDPD       Y6, Y7, Y7
 	VSUBPD       Y2, Y0, Y4
 	VSUBPD       Y6, Y5, Y6
-	VADDPD       21176(AX), Y4, Y4
-	VMOVUPD      Y6, 19992(AX)(CX*8)
-	VMOVUPD      Y4, 21176(AX)
+	VADDPD       40640(AX), Y4, Y4
+	VMOVUPD      Y6, 38432(AX)(CX*8)
+	VMOVUPD      Y4, 40640(AX)
 	VSUBPD       Y7, Y5, Y4
 	VMULPD       Y2, Y3, Y2
-	VADDPD       21208(AX), Y4, Y9
+	VADDPD       40672(AX), Y4, Y9
 	VXORPS       Y4, Y4, Y4
-	VMOVUPD      Y9, 21208(AX)
+	VMOVUPD      Y9, 40672(AX)
 	VCMPPD       $0x04, Y4, Y3, Y4
 	VMULPD       Y7, Y8, Y7
 	VANDPD       Y4, Y2, Y2
 	VXORPS       Y9, Y9, Y9
 	VBROADCASTSD 264(AX), Y4
 	VCMPPD       $0x04, Y9, Y8, Y10
-	VMOVUPD      3640(AX)(CX*8), Y9
+	VMOVUPD      6720(AX)(CX*8), Y9
 	VANDPD       Y10, Y7, Y7
 	VFMADD231PD  Y9, Y4, Y2
 	VBROADCASTSD 264(AX), Y4
-	VADDPD       14520(AX)(CX*8), Y3, Y3
-	VMOVUPD      3672(AX)(CX*8), Y9
+	VADDPD       27840(AX)(CX*8), Y3, Y3
+	VMOVUPD      6752(AX)(CX*8), Y9
 	VFMADD231PD  Y9, Y4, Y7
 	VFMSUB213PD  Y2, Y3, Y0
-	VADDPD       14552(AX)(CX*8), Y8, Y2
-	VMOVUPD      Y0, 17784(AX)(CX*8)
+	VADDPD       27872(AX)(CX*8), Y8, Y2
+	VMOVUPD      Y0, 34176(AX)(CX*8)
 	VMOVUPD      Y5, Y3
-	VADDPD       21048(AX), Y0, Y0
+	VADDPD       40512(AX), Y0, Y0
 	VFMSUB213PD  Y7, Y2, Y3
-	VMOVUPD      Y0, 21048(AX)
-	VMOVUPD      Y3, 17816(AX)(CX*8)
+	VMOVUPD      Y0, 40512(AX)
+	VMOVUPD      Y3, 34208(AX)(CX*8)
 	VBROADCASTSD 296(AX), Y0
-	VADDPD       21080(AX), Y3, Y2
+	VADDPD       40544(AX), Y3, Y2
 	VMULPD       Y1, Y0, Y0
-	VMOVUPD      Y2, 21080(AX)
+	VMOVUPD      Y2, 40544(AX)
 	VMULPD       Y1, Y0, Y0
 	VBROADCASTSD 296(AX), Y1
-	VMOVUPD      Y0, 18872(AX)(CX*8)
+	VMOVUPD      Y0, 36288(AX)(CX*8)
 	VMULPD       Y6, Y1, Y1
-	VADDPD       21112(AX), Y0, Y0
+	VADDPD       40576(AX), Y0, Y0
 	VMULPD       Y6, Y1, Y1
-	VMOVUPD      Y0, 21112(AX)
-	VMOVUPD      Y1, 18904(AX)(CX*8)
-	VADDPD       21144(AX), Y1, Y0
-	VMOVUPD      Y0, 21144(AX)
+	VMOVUPD      Y0, 40576(AX)
+	VMOVUPD      Y1, 36320(AX)(CX*8)
+	VADDPD       40608(AX), Y1, Y0
+	VMOVUPD      Y0, 40608(AX)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop3
@@ -5707,10 +5707,10 @@ TEXT ·finishGradFloat64AVX2(SB), NOSPLIT, $0-8
 	XORQ CX, CX
 
 loop1:
-	VMOVUPD     1464(AX)(CX*8), Y0
+	VMOVUPD     2496(AX)(CX*8), Y0
 	VADDPD      constants<>+768(SB), Y0, Y1
 	VPSUBQ      constants<>+864(SB), Y1, Y1
-	VMOVUPD     1496(AX)(CX*8), Y4
+	VMOVUPD     2528(AX)(CX*8), Y4
 	VPAND       constants<>+896(SB), Y1, Y2
 	VADDPD      constants<>+768(SB), Y4, Y5
 	VMOVUPD     constants<>+768(SB), Y3
@@ -5731,28 +5731,28 @@ loop1:
 	VSUBPD      constants<>+768(SB), Y3, Y2
 	VDIVPD      Y0, Y5, Y0
 	VFMADD231PD Y3, Y4, Y2
-	VMOVUPD     Y5, 18872(AX)(CX*8)
+	VMOVUPD     Y5, 36288(AX)(CX*8)
 	VADDPD      constants<>+800(SB), Y2, Y3
-	VMOVUPD     Y0, 17784(AX)(CX*8)
+	VMOVUPD     Y0, 34176(AX)(CX*8)
 	VDIVPD      Y3, Y2, Y0
-	VMOVUPD     Y1, 19960(AX)(CX*8)
-	VMOVUPD     Y2, 18904(AX)(CX*8)
-	VMOVUPD     Y0, 17816(AX)(CX*8)
-	VMOVUPD     Y6, 19992(AX)(CX*8)
+	VMOVUPD     Y1, 38400(AX)(CX*8)
+	VMOVUPD     Y2, 36320(AX)(CX*8)
+	VMOVUPD     Y0, 34208(AX)(CX*8)
+	VMOVUPD     Y6, 38432(AX)(CX*8)
 	ADDQ        $+8, CX
 	CMPQ        CX, DX
 	JLT         loop1
 	XORQ        CX, CX
 
 loop2:
-	VMOVUPD      18872(AX)(CX*8), Y0
-	VMOVUPD      17784(AX)(CX*8), Y1
-	VMOVUPD      19960(AX)(CX*8), Y2
-	VMOVUPD      18904(AX)(CX*8), Y5
+	VMOVUPD      36288(AX)(CX*8), Y0
+	VMOVUPD      34176(AX)(CX*8), Y1
+	VMOVUPD      38400(AX)(CX*8), Y2
+	VMOVUPD      36320(AX)(CX*8), Y5
 	VMULPD       Y1, Y1, Y3
-	VMOVUPD      17816(AX)(CX*8), Y6
+	VMOVUPD      34208(AX)(CX*8), Y6
 	VBROADCASTSD constants<>+928(SB), Y4
-	VMOVUPD      19992(AX)(CX*8), Y7
+	VMOVUPD      38432(AX)(CX*8), Y7
 	VFMADD213PD  constants<>+960(SB), Y3, Y4
 	VMULPD       Y6, Y6, Y8
 	VFMADD213PD  constants<>+992(SB), Y3, Y4
@@ -5775,116 +5775,116 @@ loop2:
 	VMULPD       constants<>+1184(SB), Y7, Y0
 	VFMADD231PD  constants<>+1152(SB), Y2, Y3
 	VFNMADD231PD Y9, Y6, Y0
-	VMOVUPD      Y3, 19960(AX)(CX*8)
+	VMOVUPD      Y3, 38400(AX)(CX*8)
 	VADDPD       Y5, Y0, Y0
 	VFMADD231PD  constants<>+1152(SB), Y7, Y0
-	VMOVUPD      Y0, 19992(AX)(CX*8)
+	VMOVUPD      Y0, 38432(AX)(CX*8)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop2
 	XORQ         CX, CX
 
 loop3:
-	VMOVUPD      19960(AX)(CX*8), Y0
-	VMOVUPD      2552(AX)(CX*8), Y2
-	VMOVUPD      376(AX)(CX*8), Y1
-	VMOVUPD      19992(AX)(CX*8), Y5
-	VMOVUPD      13432(AX)(CX*8), Y3
-	VMOVUPD      2584(AX)(CX*8), Y7
+	VMOVUPD      38400(AX)(CX*8), Y0
+	VMOVUPD      4608(AX)(CX*8), Y2
+	VMOVUPD      384(AX)(CX*8), Y1
+	VMOVUPD      38432(AX)(CX*8), Y5
+	VMOVUPD      25728(AX)(CX*8), Y3
+	VMOVUPD      4640(AX)(CX*8), Y7
 	VADDPD       Y1, Y2, Y2
-	VMOVUPD      408(AX)(CX*8), Y6
+	VMOVUPD      416(AX)(CX*8), Y6
 	VSUBPD       Y1, Y0, Y1
-	VMOVUPD      13464(AX)(CX*8), Y8
-	VMOVUPD      Y1, 19960(AX)(CX*8)
+	VMOVUPD      25760(AX)(CX*8), Y8
+	VMOVUPD      Y1, 38400(AX)(CX*8)
 	VADDPD       Y6, Y7, Y7
 	VSUBPD       Y2, Y0, Y4
 	VSUBPD       Y6, Y5, Y6
-	VADDPD       21176(AX), Y4, Y4
-	VMOVUPD      Y6, 19992(AX)(CX*8)
-	VMOVUPD      Y4, 21176(AX)
+	VADDPD       40640(AX), Y4, Y4
+	VMOVUPD      Y6, 38432(AX)(CX*8)
+	VMOVUPD      Y4, 40640(AX)
 	VSUBPD       Y7, Y5, Y4
 	VMULPD       Y2, Y3, Y2
-	VADDPD       21208(AX), Y4, Y9
+	VADDPD       40672(AX), Y4, Y9
 	VXORPS       Y4, Y4, Y4
-	VMOVUPD      Y9, 21208(AX)
+	VMOVUPD      Y9, 40672(AX)
 	VCMPPD       $0x04, Y4, Y3, Y4
 	VMULPD       Y7, Y8, Y7
 	VANDPD       Y4, Y2, Y2
 	VXORPS       Y9, Y9, Y9
 	VBROADCASTSD 264(AX), Y4
 	VCMPPD       $0x04, Y9, Y8, Y10
-	VMOVUPD      3640(AX)(CX*8), Y9
+	VMOVUPD      6720(AX)(CX*8), Y9
 	VANDPD       Y10, Y7, Y7
 	VFMADD231PD  Y9, Y4, Y2
 	VBROADCASTSD 264(AX), Y9
-	VADDPD       14520(AX)(CX*8), Y3, Y4
-	VMOVUPD      3672(AX)(CX*8), Y10
+	VADDPD       27840(AX)(CX*8), Y3, Y4
+	VMOVUPD      6752(AX)(CX*8), Y10
 	VFMADD231PD  Y10, Y9, Y7
 	VFMSUB213PD  Y2, Y4, Y0
-	VADDPD       14552(AX)(CX*8), Y8, Y2
-	VMOVUPD      Y0, 17784(AX)(CX*8)
-	VADDPD       21048(AX), Y0, Y0
+	VADDPD       27872(AX)(CX*8), Y8, Y2
+	VMOVUPD      Y0, 34176(AX)(CX*8)
+	VADDPD       40512(AX), Y0, Y0
 	VFMSUB213PD  Y7, Y2, Y5
-	VMOVUPD      Y0, 21048(AX)
-	VMOVUPD      Y5, 17816(AX)(CX*8)
+	VMOVUPD      Y0, 40512(AX)
+	VMOVUPD      Y5, 34208(AX)(CX*8)
 	VBROADCASTSD 296(AX), Y0
-	VADDPD       21080(AX), Y5, Y7
+	VADDPD       40544(AX), Y5, Y7
 	VMULPD       Y1, Y0, Y5
-	VMOVUPD      Y7, 21080(AX)
+	VMOVUPD      Y7, 40544(AX)
 	VMULPD       Y1, Y5, Y5
 	VBROADCASTSD 296(AX), Y9
-	VMOVUPD      Y5, 18872(AX)(CX*8)
+	VMOVUPD      Y5, 36288(AX)(CX*8)
 	VMULPD       Y6, Y9, Y7
-	VADDPD       21112(AX), Y5, Y5
+	VADDPD       40576(AX), Y5, Y5
 	VMULPD       Y6, Y7, Y7
-	VMOVUPD      Y5, 21112(AX)
-	VMOVUPD      Y7, 18904(AX)(CX*8)
-	VMOVUPD      1464(AX)(CX*8), Y5
-	VADDPD       21144(AX), Y7, Y7
+	VMOVUPD      Y5, 40576(AX)
+	VMOVUPD      Y7, 36320(AX)(CX*8)
+	VMOVUPD      2496(AX)(CX*8), Y5
+	VADDPD       40608(AX), Y7, Y7
 	VADDPD       constants<>+768(SB), Y5, Y5
-	VMOVUPD      Y7, 21144(AX)
+	VMOVUPD      Y7, 40608(AX)
 	VMOVUPD      constants<>+768(SB), Y7
-	VMOVUPD      1496(AX)(CX*8), Y10
+	VMOVUPD      2528(AX)(CX*8), Y10
 	VDIVPD       Y5, Y7, Y7
 	VADDPD       constants<>+768(SB), Y10, Y11
-	VMOVUPD      6904(AX)(CX*8), Y10
+	VMOVUPD      13056(AX)(CX*8), Y10
 	VMOVUPD      constants<>+768(SB), Y12
 	VMULPD       constants<>+800(SB), Y0, Y0
 	VDIVPD       Y11, Y12, Y12
 	VMULPD       Y1, Y0, Y0
-	VMOVUPD      6936(AX)(CX*8), Y1
-	VMULPD       16696(AX)(CX*8), Y0, Y0
+	VMOVUPD      13088(AX)(CX*8), Y1
+	VMULPD       32064(AX)(CX*8), Y0, Y0
 	VMULPD       constants<>+800(SB), Y9, Y9
 	VFMADD213PD  Y0, Y10, Y4
 	VMULPD       Y6, Y9, Y9
 	VMULPD       Y7, Y4, Y4
-	VMULPD       16728(AX)(CX*8), Y9, Y9
-	VMOVUPD      Y4, 9080(AX)(CX*8)
+	VMULPD       32096(AX)(CX*8), Y9, Y9
+	VMOVUPD      Y4, 17280(AX)(CX*8)
 	VFMADD213PD  Y9, Y1, Y2
-	VMOVUPD      5816(AX)(CX*8), Y4
+	VMOVUPD      10944(AX)(CX*8), Y4
 	VMULPD       Y12, Y2, Y2
 	VMULPD       Y7, Y4, Y6
-	VMOVUPD      Y2, 9112(AX)(CX*8)
+	VMOVUPD      Y2, 17312(AX)(CX*8)
 	VSUBPD       Y5, Y4, Y2
-	VMOVUPD      5848(AX)(CX*8), Y4
+	VMOVUPD      10976(AX)(CX*8), Y4
 	VMULPD       Y7, Y2, Y2
 	VMULPD       Y12, Y4, Y7
 	VMULPD       Y3, Y2, Y2
 	VSUBPD       Y11, Y4, Y3
 	VMULPD       Y6, Y0, Y0
 	VMULPD       Y12, Y3, Y3
-	VMOVUPD      14520(AX)(CX*8), Y5
+	VMOVUPD      27840(AX)(CX*8), Y5
 	VMULPD       Y8, Y3, Y3
-	VFMSUB213PD  15608(AX)(CX*8), Y5, Y6
+	VFMSUB213PD  29952(AX)(CX*8), Y5, Y6
 	VMULPD       Y7, Y9, Y9
 	VADDPD       Y6, Y2, Y2
-	VMOVUPD      14552(AX)(CX*8), Y11
+	VMOVUPD      27872(AX)(CX*8), Y11
 	VFMADD213PD  Y0, Y10, Y2
-	VFMSUB213PD  15640(AX)(CX*8), Y11, Y7
-	VMOVUPD      Y2, 10168(AX)(CX*8)
+	VFMSUB213PD  29984(AX)(CX*8), Y11, Y7
+	VMOVUPD      Y2, 19392(AX)(CX*8)
 	VADDPD       Y7, Y3, Y3
 	VFMADD213PD  Y9, Y1, Y3
-	VMOVUPD      Y3, 10200(AX)(CX*8)
+	VMOVUPD      Y3, 19424(AX)(CX*8)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop3
@@ -5904,8 +5904,8 @@ TEXT ·expTargetsFloat64AVX2(SB), NOSPLIT, $0-8
 	ADDQ         80(AX), DX
 
 loop1:
-	VMOVUPD      2552(AX)(CX*8), Y2
-	VADDPD       376(AX)(CX*8), Y2, Y2
+	VMOVUPD      4608(AX)(CX*8), Y2
+	VADDPD       384(AX)(CX*8), Y2, Y2
 	VMAXPD       Y2, Y0, Y3
 	VMOVUPD      Y3, Y4
 	VFMADD132PD  constants<>+1312(SB), Y1, Y4
@@ -5927,7 +5927,7 @@ loop1:
 	VMULPD       Y3, Y3, Y5
 	VFMADD213PD  Y3, Y5, Y2
 	VFMADD213PD  Y4, Y4, Y2
-	VMOVUPD      Y2, 5816(AX)(CX*8)
+	VMOVUPD      Y2, 10944(AX)(CX*8)
 	ADDQ         $+4, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -6004,7 +6004,7 @@ end6:
 	VPERMILPS    $0xb1, X2, X1
 	VMAXPS       X1, X2, X2
 	VXORPS       constants<>+0(SB), X2, X2
-	VMOVSS       X2, 376(AX)(DI*4)
+	VMOVSS       X2, 384(AX)(DI*4)
 
 skip2:
 	ADDQ 120(AX), DX
@@ -6045,8 +6045,8 @@ row1:
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R8*2), X2
 	VCVTPH2PS    X2, X2
-	VMOVSS       X2, 2552(AX)(DI*4)
-	VBROADCASTSS 376(AX)(DI*4), Y2
+	VMOVSS       X2, 4608(AX)(DI*4)
+	VBROADCASTSS 384(AX)(DI*4), Y2
 	VMOVSD       112(AX), X3
 	VCVTSD2SS    X3, X3, X3
 	VBROADCASTSS X3, Y3
@@ -6238,7 +6238,7 @@ end7:
 	VPERMILPS    $0xb1, X3, X2
 	VMAXPS       X2, X3, X3
 	VXORPS       constants<>+0(SB), X3, X3
-	VMOVSS       X3, 384(AX)(DI*4)
+	VMOVSS       X3, 392(AX)(DI*4)
 
 found9:
 skip2:
@@ -6281,8 +6281,8 @@ row1:
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R9*2), X2
 	VCVTPH2PS    X2, X2
-	VMOVSS       X2, 2552(AX)(R8*4)
-	VBROADCASTSS 376(AX)(R8*4), Y2
+	VMOVSS       X2, 4608(AX)(R8*4)
+	VBROADCASTSS 384(AX)(R8*4), Y2
 	VMOVSD       112(AX), X3
 	VCVTSD2SS    X3, X3, X3
 	VBROADCASTSS X3, Y3
@@ -6510,7 +6510,7 @@ end7:
 	VPERMILPS    $0xb1, X3, X2
 	VMAXPS       X2, X3, X3
 	VXORPS       constants<>+0(SB), X3, X3
-	VMOVSS       X3, 384(AX)(R8*4)
+	VMOVSS       X3, 392(AX)(R8*4)
 
 found14:
 skip2:
@@ -6546,8 +6546,8 @@ row1:
 	MOVLQSX      (R9)(DI*4), R9
 	TESTQ        R9, R9
 	JLT          skip2
-	VBROADCASTSS 9080(AX)(R8*4), Y0
-	VBROADCASTSS 7992(AX)(R8*4), Y1
+	VBROADCASTSS 17280(AX)(R8*4), Y0
+	VBROADCASTSS 15168(AX)(R8*4), Y1
 	VMOVUPS      (CX)(BX*4), Y2
 	XORQ         R9, R9
 	CMPQ         R9, SI
@@ -6631,8 +6631,8 @@ row1:
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R12*2), X2
 	VCVTPH2PS    X2, X2
-	VMOVSS       X2, 2552(AX)(R11*4)
-	VBROADCASTSS 376(AX)(R11*4), Y2
+	VMOVSS       X2, 4608(AX)(R11*4)
+	VBROADCASTSS 384(AX)(R11*4), Y2
 	VMOVSD       112(AX), X3
 	VCVTSD2SS    X3, X3, X3
 	VBROADCASTSS X3, Y3
@@ -6924,7 +6924,7 @@ end7:
 	VPERMILPS    $0xb1, X3, X2
 	VMAXPS       X2, X3, X3
 	VXORPS       constants<>+0(SB), X3, X3
-	VMOVSS       X3, 384(AX)(R11*4)
+	VMOVSS       X3, 392(AX)(R11*4)
 
 found14:
 skip2:
@@ -6964,8 +6964,8 @@ row1:
 	MOVLQSX      (R12)(R10*4), R12
 	TESTQ        R12, R12
 	JLT          skip2
-	VBROADCASTSS 9080(AX)(R11*4), Y0
-	VBROADCASTSS 7992(AX)(R11*4), Y1
+	VBROADCASTSS 17280(AX)(R11*4), Y0
+	VBROADCASTSS 15168(AX)(R11*4), Y1
 	VMOVUPS      (CX)(R8*4), Y2
 	XORQ         R12, R12
 	CMPQ         R12, R9
@@ -7592,7 +7592,7 @@ end6:
 	VPERMILPS    $0xb1, X2, X1
 	VMAXPS       X1, X2, X2
 	VXORPS       constants<>+0(SB), X2, X2
-	VMOVSS       X2, 376(AX)(DI*4)
+	VMOVSS       X2, 384(AX)(DI*4)
 
 skip2:
 	ADDQ 120(AX), DX
@@ -7633,8 +7633,8 @@ row1:
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R8*2), X2
 	VPSLLD       $0x10, X2, X2
-	VMOVSS       X2, 2552(AX)(DI*4)
-	VBROADCASTSS 376(AX)(DI*4), Y2
+	VMOVSS       X2, 4608(AX)(DI*4)
+	VBROADCASTSS 384(AX)(DI*4), Y2
 	VMOVSD       112(AX), X3
 	VCVTSD2SS    X3, X3, X3
 	VBROADCASTSS X3, Y3
@@ -7836,7 +7836,7 @@ end7:
 	VPERMILPS    $0xb1, X3, X2
 	VMAXPS       X2, X3, X3
 	VXORPS       constants<>+0(SB), X3, X3
-	VMOVSS       X3, 384(AX)(DI*4)
+	VMOVSS       X3, 392(AX)(DI*4)
 
 found9:
 skip2:
@@ -7879,8 +7879,8 @@ row1:
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R9*2), X2
 	VPSLLD       $0x10, X2, X2
-	VMOVSS       X2, 2552(AX)(R8*4)
-	VBROADCASTSS 376(AX)(R8*4), Y2
+	VMOVSS       X2, 4608(AX)(R8*4)
+	VBROADCASTSS 384(AX)(R8*4), Y2
 	VMOVSD       112(AX), X3
 	VCVTSD2SS    X3, X3, X3
 	VBROADCASTSS X3, Y3
@@ -8118,7 +8118,7 @@ end7:
 	VPERMILPS    $0xb1, X3, X2
 	VMAXPS       X2, X3, X3
 	VXORPS       constants<>+0(SB), X3, X3
-	VMOVSS       X3, 384(AX)(R8*4)
+	VMOVSS       X3, 392(AX)(R8*4)
 
 found14:
 skip2:
@@ -8154,8 +8154,8 @@ row1:
 	MOVLQSX      (R9)(DI*4), R9
 	TESTQ        R9, R9
 	JLT          skip2
-	VBROADCASTSS 9080(AX)(R8*4), Y0
-	VBROADCASTSS 7992(AX)(R8*4), Y1
+	VBROADCASTSS 17280(AX)(R8*4), Y0
+	VBROADCASTSS 15168(AX)(R8*4), Y1
 	VMOVUPS      (CX)(BX*4), Y2
 	XORQ         R9, R9
 	CMPQ         R9, SI
@@ -8263,8 +8263,8 @@ row1:
 	SHLQ         $0x06, BX
 	VPBROADCASTW (CX)(R12*2), X2
 	VPSLLD       $0x10, X2, X2
-	VMOVSS       X2, 2552(AX)(R11*4)
-	VBROADCASTSS 376(AX)(R11*4), Y2
+	VMOVSS       X2, 4608(AX)(R11*4)
+	VBROADCASTSS 384(AX)(R11*4), Y2
 	VMOVSD       112(AX), X3
 	VCVTSD2SS    X3, X3, X3
 	VBROADCASTSS X3, Y3
@@ -8571,7 +8571,7 @@ end7:
 	VPERMILPS    $0xb1, X3, X2
 	VMAXPS       X2, X3, X3
 	VXORPS       constants<>+0(SB), X3, X3
-	VMOVSS       X3, 384(AX)(R11*4)
+	VMOVSS       X3, 392(AX)(R11*4)
 
 found14:
 skip2:
@@ -8611,8 +8611,8 @@ row1:
 	MOVLQSX      (R12)(R10*4), R12
 	TESTQ        R12, R12
 	JLT          skip2
-	VBROADCASTSS 9080(AX)(R11*4), Y0
-	VBROADCASTSS 7992(AX)(R11*4), Y1
+	VBROADCASTSS 17280(AX)(R11*4), Y0
+	VBROADCASTSS 15168(AX)(R11*4), Y1
 	VMOVUPS      (CX)(R8*4), Y2
 	XORQ         R12, R12
 	CMPQ         R12, R9
@@ -9273,23 +9273,23 @@ TEXT ·finishSingleFloat32AVX2(SB), NOSPLIT, $0-8
 	XORQ CX, CX
 
 loop1:
-	VMOVUPS      1464(AX)(CX*4), Y0
+	VMOVUPS      2496(AX)(CX*4), Y0
 	VADDPS       constants<>+1920(SB), Y0, Y1
 	VPSUBD       constants<>+1920(SB), Y1, Y1
-	VMOVUPS      1496(AX)(CX*4), Y4
+	VMOVUPS      2528(AX)(CX*4), Y4
 	VPAND        constants<>+672(SB), Y1, Y2
 	VADDPS       constants<>+1920(SB), Y4, Y5
 	VBROADCASTSS constants<>+1920(SB), Y3
 	VPSUBD       constants<>+1920(SB), Y5, Y5
-	VMOVUPS      1528(AX)(CX*4), Y6
+	VMOVUPS      2560(AX)(CX*4), Y6
 	VPSUBD       Y2, Y3, Y2
 	VPAND        constants<>+672(SB), Y5, Y3
 	VADDPS       constants<>+1920(SB), Y6, Y8
 	VPSRLD       $0x17, Y1, Y1
 	VBROADCASTSS constants<>+1920(SB), Y7
 	VPSUBD       constants<>+1920(SB), Y8, Y8
-	VMOVUPS      1560(AX)(CX*4), Y9
-	VMOVUPS      Y1, 12344(AX)(CX*4)
+	VMOVUPS      2592(AX)(CX*4), Y9
+	VMOVUPS      Y1, 23616(AX)(CX*4)
 	VPSUBD       Y3, Y7, Y3
 	VPAND        constants<>+672(SB), Y8, Y7
 	VADDPS       constants<>+1920(SB), Y9, Y11
@@ -9298,7 +9298,7 @@ loop1:
 	VBROADCASTSS constants<>+1920(SB), Y10
 	VPSUBD       constants<>+1920(SB), Y11, Y11
 	VFMADD231PS  Y2, Y0, Y1
-	VMOVUPS      Y5, 12376(AX)(CX*4)
+	VMOVUPS      Y5, 23648(AX)(CX*4)
 	VPSUBD       Y7, Y10, Y7
 	VPAND        constants<>+672(SB), Y11, Y5
 	VBROADCASTSS constants<>+1952(SB), Y0
@@ -9307,7 +9307,7 @@ loop1:
 	VBROADCASTSS constants<>+1920(SB), Y10
 	VFMADD213PS  constants<>+1984(SB), Y1, Y0
 	VFMADD231PS  Y3, Y4, Y2
-	VMOVUPS      Y8, 12408(AX)(CX*4)
+	VMOVUPS      Y8, 23680(AX)(CX*4)
 	VPSUBD       Y5, Y10, Y5
 	VFMADD213PS  constants<>+2016(SB), Y1, Y0
 	VBROADCASTSS constants<>+1952(SB), Y3
@@ -9316,7 +9316,7 @@ loop1:
 	VFMADD213PS  constants<>+2048(SB), Y1, Y0
 	VFMADD213PS  constants<>+1984(SB), Y2, Y3
 	VFMADD231PS  Y7, Y6, Y4
-	VMOVUPS      Y11, 12440(AX)(CX*4)
+	VMOVUPS      Y11, 23712(AX)(CX*4)
 	VFMADD213PS  constants<>+2080(SB), Y1, Y0
 	VFMADD213PS  constants<>+2016(SB), Y2, Y3
 	VBROADCASTSS constants<>+1952(SB), Y6
@@ -9345,22 +9345,22 @@ loop1:
 	VFMADD213PS  constants<>+2208(SB), Y2, Y3
 	VFMADD213PS  constants<>+2144(SB), Y4, Y6
 	VFMADD213PS  constants<>+2080(SB), Y7, Y8
-	VMOVUPS      Y0, 11256(AX)(CX*4)
+	VMOVUPS      Y0, 21504(AX)(CX*4)
 	VMULPS       Y2, Y2, Y0
 	VFMADD213PS  constants<>+2176(SB), Y4, Y6
 	VFMADD213PS  constants<>+2112(SB), Y7, Y8
 	VFMADD213PS  Y2, Y0, Y3
 	VFMADD213PS  constants<>+2208(SB), Y4, Y6
 	VFMADD213PS  constants<>+2144(SB), Y7, Y8
-	VMOVUPS      Y3, 11288(AX)(CX*4)
+	VMOVUPS      Y3, 21536(AX)(CX*4)
 	VMULPS       Y4, Y4, Y0
 	VFMADD213PS  constants<>+2176(SB), Y7, Y8
 	VFMADD213PS  Y4, Y0, Y6
 	VFMADD213PS  constants<>+2208(SB), Y7, Y8
-	VMOVUPS      Y6, 11320(AX)(CX*4)
+	VMOVUPS      Y6, 21568(AX)(CX*4)
 	VMULPS       Y7, Y7, Y0
 	VFMADD213PS  Y7, Y0, Y8
-	VMOVUPS      Y8, 11352(AX)(CX*4)
+	VMOVUPS      Y8, 21600(AX)(CX*4)
 	ADDQ         $+32, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -9368,52 +9368,52 @@ loop1:
 	VBROADCASTSD 264(AX), Y1
 	VXORPS       Y2, Y2, Y2
 	VCMPPD       $0x04, Y2, Y0, Y2
-	VMOVUPD      21048(AX), Y3
-	VMOVUPD      21176(AX), Y4
-	VMOVUPD      21080(AX), Y5
-	VMOVUPD      21208(AX), Y6
+	VMOVUPD      40512(AX), Y3
+	VMOVUPD      40640(AX), Y4
+	VMOVUPD      40544(AX), Y5
+	VMOVUPD      40672(AX), Y6
 	XORQ         CX, CX
 
 loop2:
-	VCVTPS2PD    11256(AX)(CX*4), Y7
-	VCVTPS2PD    2552(AX)(CX*4), Y8
-	VCVTPS2PD    376(AX)(CX*4), Y9
+	VCVTPS2PD    21504(AX)(CX*4), Y7
+	VCVTPS2PD    4608(AX)(CX*4), Y8
+	VCVTPS2PD    384(AX)(CX*4), Y9
 	VADDPD       Y9, Y8, Y8
-	VCVTDQ2PD    12344(AX)(CX*4), Y10
+	VCVTDQ2PD    23616(AX)(CX*4), Y10
 	VFMADD231PD  constants<>+1152(SB), Y10, Y7
 	VSUBPD       Y9, Y7, Y9
-	VMOVUPD      Y9, 19960(AX)(CX*8)
+	VMOVUPD      Y9, 38400(AX)(CX*8)
 	VSUBPD       Y8, Y7, Y9
 	VADDPD       Y9, Y4, Y4
 	VANDPD       Y2, Y8, Y8
 	VFNMADD231PD Y0, Y8, Y7
-	VCVTPS2PD    3640(AX)(CX*4), Y8
+	VCVTPS2PD    6720(AX)(CX*4), Y8
 	VFNMADD231PD Y1, Y8, Y7
-	VMOVUPD      Y7, 17784(AX)(CX*8)
+	VMOVUPD      Y7, 34176(AX)(CX*8)
 	VADDPD       Y7, Y3, Y3
-	VCVTPS2PD    11272(AX)(CX*4), Y7
-	VCVTPS2PD    2568(AX)(CX*4), Y8
-	VCVTPS2PD    392(AX)(CX*4), Y9
+	VCVTPS2PD    21520(AX)(CX*4), Y7
+	VCVTPS2PD    4624(AX)(CX*4), Y8
+	VCVTPS2PD    400(AX)(CX*4), Y9
 	VADDPD       Y9, Y8, Y8
-	VCVTDQ2PD    12360(AX)(CX*4), Y10
+	VCVTDQ2PD    23632(AX)(CX*4), Y10
 	VFMADD231PD  constants<>+1152(SB), Y10, Y7
 	VSUBPD       Y9, Y7, Y9
-	VMOVUPD      Y9, 19992(AX)(CX*8)
+	VMOVUPD      Y9, 38432(AX)(CX*8)
 	VSUBPD       Y8, Y7, Y9
 	VADDPD       Y9, Y6, Y6
 	VANDPD       Y2, Y8, Y8
 	VFNMADD231PD Y0, Y8, Y7
-	VCVTPS2PD    3656(AX)(CX*4), Y8
+	VCVTPS2PD    6736(AX)(CX*4), Y8
 	VFNMADD231PD Y1, Y8, Y7
-	VMOVUPD      Y7, 17816(AX)(CX*8)
+	VMOVUPD      Y7, 34208(AX)(CX*8)
 	VADDPD       Y7, Y5, Y5
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop2
-	VMOVUPD      Y3, 21048(AX)
-	VMOVUPD      Y4, 21176(AX)
-	VMOVUPD      Y5, 21080(AX)
-	VMOVUPD      Y6, 21208(AX)
+	VMOVUPD      Y3, 40512(AX)
+	VMOVUPD      Y4, 40640(AX)
+	VMOVUPD      Y5, 40544(AX)
+	VMOVUPD      Y6, 40672(AX)
 	VZEROUPPER
 	RET
 
@@ -9428,23 +9428,23 @@ TEXT ·finishSingleGradFloat32AVX2(SB), NOSPLIT, $0-8
 	XORQ CX, CX
 
 loop1:
-	VMOVUPS      1464(AX)(CX*4), Y0
+	VMOVUPS      2496(AX)(CX*4), Y0
 	VADDPS       constants<>+1920(SB), Y0, Y1
 	VPSUBD       constants<>+1920(SB), Y1, Y1
-	VMOVUPS      1496(AX)(CX*4), Y4
+	VMOVUPS      2528(AX)(CX*4), Y4
 	VPAND        constants<>+672(SB), Y1, Y2
 	VADDPS       constants<>+1920(SB), Y4, Y5
 	VBROADCASTSS constants<>+1920(SB), Y3
 	VPSUBD       constants<>+1920(SB), Y5, Y5
-	VMOVUPS      1528(AX)(CX*4), Y6
+	VMOVUPS      2560(AX)(CX*4), Y6
 	VPSUBD       Y2, Y3, Y2
 	VPAND        constants<>+672(SB), Y5, Y3
 	VADDPS       constants<>+1920(SB), Y6, Y8
 	VPSRLD       $0x17, Y1, Y1
 	VBROADCASTSS constants<>+1920(SB), Y7
 	VPSUBD       constants<>+1920(SB), Y8, Y8
-	VMOVUPS      1560(AX)(CX*4), Y9
-	VMOVUPS      Y1, 12344(AX)(CX*4)
+	VMOVUPS      2592(AX)(CX*4), Y9
+	VMOVUPS      Y1, 23616(AX)(CX*4)
 	VPSUBD       Y3, Y7, Y3
 	VPAND        constants<>+672(SB), Y8, Y7
 	VADDPS       constants<>+1920(SB), Y9, Y11
@@ -9453,7 +9453,7 @@ loop1:
 	VBROADCASTSS constants<>+1920(SB), Y10
 	VPSUBD       constants<>+1920(SB), Y11, Y11
 	VFMADD231PS  Y2, Y0, Y1
-	VMOVUPS      Y5, 12376(AX)(CX*4)
+	VMOVUPS      Y5, 23648(AX)(CX*4)
 	VPSUBD       Y7, Y10, Y7
 	VPAND        constants<>+672(SB), Y11, Y5
 	VBROADCASTSS constants<>+1952(SB), Y0
@@ -9462,7 +9462,7 @@ loop1:
 	VBROADCASTSS constants<>+1920(SB), Y10
 	VFMADD213PS  constants<>+1984(SB), Y1, Y0
 	VFMADD231PS  Y3, Y4, Y2
-	VMOVUPS      Y8, 12408(AX)(CX*4)
+	VMOVUPS      Y8, 23680(AX)(CX*4)
 	VPSUBD       Y5, Y10, Y5
 	VFMADD213PS  constants<>+2016(SB), Y1, Y0
 	VBROADCASTSS constants<>+1952(SB), Y3
@@ -9471,7 +9471,7 @@ loop1:
 	VFMADD213PS  constants<>+2048(SB), Y1, Y0
 	VFMADD213PS  constants<>+1984(SB), Y2, Y3
 	VFMADD231PS  Y7, Y6, Y4
-	VMOVUPS      Y11, 12440(AX)(CX*4)
+	VMOVUPS      Y11, 23712(AX)(CX*4)
 	VFMADD213PS  constants<>+2080(SB), Y1, Y0
 	VFMADD213PS  constants<>+2016(SB), Y2, Y3
 	VBROADCASTSS constants<>+1952(SB), Y6
@@ -9500,22 +9500,22 @@ loop1:
 	VFMADD213PS  constants<>+2208(SB), Y2, Y3
 	VFMADD213PS  constants<>+2144(SB), Y4, Y6
 	VFMADD213PS  constants<>+2080(SB), Y7, Y8
-	VMOVUPS      Y0, 11256(AX)(CX*4)
+	VMOVUPS      Y0, 21504(AX)(CX*4)
 	VMULPS       Y2, Y2, Y0
 	VFMADD213PS  constants<>+2176(SB), Y4, Y6
 	VFMADD213PS  constants<>+2112(SB), Y7, Y8
 	VFMADD213PS  Y2, Y0, Y3
 	VFMADD213PS  constants<>+2208(SB), Y4, Y6
 	VFMADD213PS  constants<>+2144(SB), Y7, Y8
-	VMOVUPS      Y3, 11288(AX)(CX*4)
+	VMOVUPS      Y3, 21536(AX)(CX*4)
 	VMULPS       Y4, Y4, Y0
 	VFMADD213PS  constants<>+2176(SB), Y7, Y8
 	VFMADD213PS  Y4, Y0, Y6
 	VFMADD213PS  constants<>+2208(SB), Y7, Y8
-	VMOVUPS      Y6, 11320(AX)(CX*4)
+	VMOVUPS      Y6, 21568(AX)(CX*4)
 	VMULPS       Y7, Y7, Y0
 	VFMADD213PS  Y7, Y0, Y8
-	VMOVUPS      Y8, 11352(AX)(CX*4)
+	VMOVUPS      Y8, 21600(AX)(CX*4)
 	ADDQ         $+32, CX
 	CMPQ         CX, DX
 	JLT          loop1
@@ -9523,52 +9523,52 @@ loop1:
 	VBROADCASTSD 264(AX), Y1
 	VXORPS       Y2, Y2, Y2
 	VCMPPD       $0x04, Y2, Y0, Y2
-	VMOVUPD      21048(AX), Y3
-	VMOVUPD      21176(AX), Y4
-	VMOVUPD      21080(AX), Y5
-	VMOVUPD      21208(AX), Y6
+	VMOVUPD      40512(AX), Y3
+	VMOVUPD      40640(AX), Y4
+	VMOVUPD      40544(AX), Y5
+	VMOVUPD      40672(AX), Y6
 	XORQ         CX, CX
 
 loop2:
-	VCVTPS2PD    11256(AX)(CX*4), Y7
-	VCVTPS2PD    2552(AX)(CX*4), Y8
-	VCVTPS2PD    376(AX)(CX*4), Y9
+	VCVTPS2PD    21504(AX)(CX*4), Y7
+	VCVTPS2PD    4608(AX)(CX*4), Y8
+	VCVTPS2PD    384(AX)(CX*4), Y9
 	VADDPD       Y9, Y8, Y8
-	VCVTDQ2PD    12344(AX)(CX*4), Y10
+	VCVTDQ2PD    23616(AX)(CX*4), Y10
 	VFMADD231PD  constants<>+1152(SB), Y10, Y7
 	VSUBPD       Y9, Y7, Y9
-	VMOVUPD      Y9, 19960(AX)(CX*8)
+	VMOVUPD      Y9, 38400(AX)(CX*8)
 	VSUBPD       Y8, Y7, Y9
 	VADDPD       Y9, Y4, Y4
 	VANDPD       Y2, Y8, Y8
 	VFNMADD231PD Y0, Y8, Y7
-	VCVTPS2PD    3640(AX)(CX*4), Y8
+	VCVTPS2PD    6720(AX)(CX*4), Y8
 	VFNMADD231PD Y1, Y8, Y7
-	VMOVUPD      Y7, 17784(AX)(CX*8)
+	VMOVUPD      Y7, 34176(AX)(CX*8)
 	VADDPD       Y7, Y3, Y3
-	VCVTPS2PD    11272(AX)(CX*4), Y7
-	VCVTPS2PD    2568(AX)(CX*4), Y8
-	VCVTPS2PD    392(AX)(CX*4), Y9
+	VCVTPS2PD    21520(AX)(CX*4), Y7
+	VCVTPS2PD    4624(AX)(CX*4), Y8
+	VCVTPS2PD    400(AX)(CX*4), Y9
 	VADDPD       Y9, Y8, Y8
-	VCVTDQ2PD    12360(AX)(CX*4), Y10
+	VCVTDQ2PD    23632(AX)(CX*4), Y10
 	VFMADD231PD  constants<>+1152(SB), Y10, Y7
 	VSUBPD       Y9, Y7, Y9
-	VMOVUPD      Y9, 19992(AX)(CX*8)
+	VMOVUPD      Y9, 38432(AX)(CX*8)
 	VSUBPD       Y8, Y7, Y9
 	VADDPD       Y9, Y6, Y6
 	VANDPD       Y2, Y8, Y8
 	VFNMADD231PD Y0, Y8, Y7
-	VCVTPS2PD    3656(AX)(CX*4), Y8
+	VCVTPS2PD    6736(AX)(CX*4), Y8
 	VFNMADD231PD Y1, Y8, Y7
-	VMOVUPD      Y7, 17816(AX)(CX*8)
+	VMOVUPD      Y7, 34208(AX)(CX*8)
 	VADDPD       Y7, Y5, Y5
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop2
-	VMOVUPD      Y3, 21048(AX)
-	VMOVUPD      Y4, 21176(AX)
-	VMOVUPD      Y5, 21080(AX)
-	VMOVUPD      Y6, 21208(AX)
+	VMOVUPD      Y3, 40512(AX)
+	VMOVUPD      Y4, 40640(AX)
+	VMOVUPD      Y5, 40544(AX)
+	VMOVUPD      Y6, 40672(AX)
 	VMOVSD       280(AX), X0
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
@@ -9578,18 +9578,18 @@ loop2:
 	XORQ         CX, CX
 
 loop3:
-	VMOVUPS     1464(AX)(CX*4), Y2
-	VMOVUPS     6904(AX)(CX*4), Y3
-	VMOVUPS     5816(AX)(CX*4), Y4
+	VMOVUPS     2496(AX)(CX*4), Y2
+	VMOVUPS     13056(AX)(CX*4), Y3
+	VMOVUPS     10944(AX)(CX*4), Y4
 	VADDPS      constants<>+1920(SB), Y2, Y2
 	VDIVPS      Y2, Y3, Y3
-	VMOVUPS     Y3, 9080(AX)(CX*4)
+	VMOVUPS     Y3, 17280(AX)(CX*4)
 	VSUBPS      Y2, Y4, Y2
 	VMULPS      Y3, Y2, Y2
 	VMULPS      Y3, Y4, Y3
-	VFMSUB213PS 7992(AX)(CX*4), Y1, Y3
+	VFMSUB213PS 15168(AX)(CX*4), Y1, Y3
 	VFMADD231PS Y2, Y0, Y3
-	VMOVUPS     Y3, 10168(AX)(CX*4)
+	VMOVUPS     Y3, 19392(AX)(CX*4)
 	ADDQ        $+8, CX
 	CMPQ        CX, DX
 	JLT         loop3
@@ -9742,10 +9742,10 @@ loop3:
 	ADDQ         $+16, BX
 	CMPQ         BX, DX
 	JLT          loop3
-	VMOVUPD      21048(AX), Y5
-	VMOVUPD      21080(AX), Y6
-	VMOVUPD      21176(AX), Y7
-	VMOVUPD      21208(AX), Y8
+	VMOVUPD      40512(AX), Y5
+	VMOVUPD      40544(AX), Y6
+	VMOVUPD      40640(AX), Y7
+	VMOVUPD      40672(AX), Y8
 	XORQ         BX, BX
 
 loop4:
@@ -9760,10 +9760,10 @@ loop4:
 	ADDQ      $+8, BX
 	CMPQ      BX, DX
 	JLT       loop4
-	VMOVUPD   Y5, 21048(AX)
-	VMOVUPD   Y6, 21080(AX)
-	VMOVUPD   Y7, 21176(AX)
-	VMOVUPD   Y8, 21208(AX)
+	VMOVUPD   Y5, 40512(AX)
+	VMOVUPD   Y6, 40544(AX)
+	VMOVUPD   Y7, 40640(AX)
+	VMOVUPD   Y8, 40672(AX)
 	ADDQ      $+1024, DI
 	ADDQ      $+512, SI
 	ADDQ      R9, R8
@@ -9966,10 +9966,10 @@ loop4:
 	ADDQ         $+16, BX
 	CMPQ         BX, DX
 	JLT          loop4
-	VMOVUPD      21048(AX), Y5
-	VMOVUPD      21080(AX), Y6
-	VMOVUPD      21176(AX), Y7
-	VMOVUPD      21208(AX), Y8
+	VMOVUPD      40512(AX), Y5
+	VMOVUPD      40544(AX), Y6
+	VMOVUPD      40640(AX), Y7
+	VMOVUPD      40672(AX), Y8
 	XORQ         BX, BX
 
 loop5:
@@ -9984,10 +9984,10 @@ loop5:
 	ADDQ      $+8, BX
 	CMPQ      BX, DX
 	JLT       loop5
-	VMOVUPD   Y5, 21048(AX)
-	VMOVUPD   Y6, 21080(AX)
-	VMOVUPD   Y7, 21176(AX)
-	VMOVUPD   Y8, 21208(AX)
+	VMOVUPD   Y5, 40512(AX)
+	VMOVUPD   Y6, 40544(AX)
+	VMOVUPD   Y7, 40640(AX)
+	VMOVUPD   Y8, 40672(AX)
 	ADDQ      $+1024, DI
 	ADDQ      $+512, SI
 	ADDQ      R9, R8
@@ -10074,7 +10074,7 @@ end6:
 	VPERMILPS     $0xb1, X2, X1
 	VMAXPS        X1, X2, X2
 	VXORPS        constants<>+0(SB), X2, X2
-	VMOVSS        X2, 376(AX)(DI*4)
+	VMOVSS        X2, 384(AX)(DI*4)
 
 skip2:
 	ADDQ 120(AX), CX
@@ -10127,8 +10127,8 @@ row1:
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSS       (CX)(R8*4), X7
-	VMOVSS       X7, 2552(AX)(DI*4)
-	VBROADCASTSS 376(AX)(DI*4), Z7
+	VMOVSS       X7, 4608(AX)(DI*4)
+	VBROADCASTSS 384(AX)(DI*4), Z7
 	VMOVSD       112(AX), X8
 	VCVTSD2SS    X8, X8, X8
 	VBROADCASTSS X8, Z8
@@ -10358,7 +10358,7 @@ added10:
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
 	VXORPS        constants<>+0(SB), X7, X7
-	VMOVSS        X7, 384(AX)(DI*4)
+	VMOVSS        X7, 392(AX)(DI*4)
 
 found11:
 skip2:
@@ -10413,8 +10413,8 @@ row1:
 	IMULQ        216(AX), BX
 	SHLQ         $0x06, BX
 	VMOVSS       (CX)(R9*4), X7
-	VMOVSS       X7, 2552(AX)(R8*4)
-	VBROADCASTSS 376(AX)(R8*4), Z7
+	VMOVSS       X7, 4608(AX)(R8*4)
+	VBROADCASTSS 384(AX)(R8*4), Z7
 	VMOVSD       112(AX), X8
 	VCVTSD2SS    X8, X8, X8
 	VBROADCASTSS X8, Z8
@@ -10660,7 +10660,7 @@ added10:
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
 	VXORPS        constants<>+0(SB), X7, X7
-	VMOVSS        X7, 384(AX)(R8*4)
+	VMOVSS        X7, 392(AX)(R8*4)
 
 found11:
 skip2:
@@ -10706,8 +10706,8 @@ row1:
 	MOVLQSX      (R9)(DI*4), R9
 	TESTQ        R9, R9
 	JLT          skip2
-	VBROADCASTSS 9080(AX)(R8*4), Z0
-	VBROADCASTSS 7992(AX)(R8*4), Z1
+	VBROADCASTSS 17280(AX)(R8*4), Z0
+	VBROADCASTSS 15168(AX)(R8*4), Z1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
 	XORQ         R9, R9
 	CMPQ         R9, CX
@@ -10788,8 +10788,8 @@ row1:
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSS       (DX)(CX*4), X7
-	VMOVSS       X7, 2552(AX)(R12*4)
-	VBROADCASTSS 376(AX)(R12*4), Z7
+	VMOVSS       X7, 4608(AX)(R12*4)
+	VBROADCASTSS 384(AX)(R12*4), Z7
 	VMOVSD       112(AX), X8
 	VCVTSD2SS    X8, X8, X8
 	VBROADCASTSS X8, Z8
@@ -10940,7 +10940,7 @@ end7:
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
 	VXORPS        constants<>+0(SB), X7, X7
-	VMOVSS        X7, 384(AX)(R12*4)
+	VMOVSS        X7, 392(AX)(R12*4)
 
 found9:
 skip2:
@@ -10990,8 +10990,8 @@ row1:
 	MOVLQSX      (R12)(R10*4), R12
 	TESTQ        R12, R12
 	JLT          skip2
-	VBROADCASTSS 9080(AX)(R11*4), Z0
-	VBROADCASTSS 7992(AX)(R11*4), Z1
+	VBROADCASTSS 17280(AX)(R11*4), Z0
+	VBROADCASTSS 15168(AX)(R11*4), Z1
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
 	XORQ         R12, R12
 	CMPQ         R12, CX
@@ -11071,9 +11071,9 @@ TEXT ·tileScaleFloat32AVX512(SB), NOSPLIT, $8-8
 group1:
 	MOVQ      88(AX), CX
 	ADDQ      R11, CX
-	VMOVUPS   9080(AX)(CX*4), Z0
-	VMOVUPS   7992(AX)(CX*4), Z1
-	VMOVUPS   10168(AX)(CX*4), Z2
+	VMOVUPS   17280(AX)(CX*4), Z0
+	VMOVUPS   15168(AX)(CX*4), Z1
+	VMOVUPS   19392(AX)(CX*4), Z2
 	MOVQ      48(AX), CX
 	VMOVDQU32 (CX)(R11*4), Z3
 	MOVQ      DX, SI
@@ -11701,7 +11701,7 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Z7, Z7
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -11716,7 +11716,7 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPS.BCST  constants<>+0(SB), Z7, Z8
 	VBROADCASTSS constants<>+672(SB), Z7
-	VMOVUPS      Z8, 376(AX)(BX*4)
+	VMOVUPS      Z8, 384(AX)(BX*4)
 	VMOVDQU32    (DX), Z9
 	VBROADCASTSS constants<>+544(SB), Z10
 	MOVQ         56(AX), R9
@@ -11758,29 +11758,29 @@ fetched6:
 	VMOVUPS       (R11), K1, Z10
 	VMAXPS        64(R11), Z7, Z7
 	VMOVUPS       Z11, Z13
-	VADDPS        576(R11), Z8, Z15
+	VADDPS        1088(R11), Z8, Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       576(R11), K2, Z10
+	VMOVUPS       1088(R11), K2, Z10
 	VSUBPS        Z1, Z13, Z12
-	VMAXPS        640(R11), Z7, Z7
+	VMAXPS        1152(R11), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VADDPS        1152(R11), Z8, Z17
+	VADDPS        2176(R11), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVUPS       1152(R11), K3, Z10
+	VMOVUPS       2176(R11), K3, Z10
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z1, Z16, Z19
-	VMAXPS        1216(R11), Z7, Z7
+	VMAXPS        2240(R11), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z19
 	VMOVUPS       Z17, Z21
-	VADDPS        1728(R11), Z8, Z22
+	VADDPS        3264(R11), Z8, Z22
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
@@ -11788,11 +11788,11 @@ fetched6:
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVUPS       1728(R11), K4, Z10
+	VMOVUPS       3264(R11), K4, Z10
 	VFMADD213PS   Z12, Z18, Z14
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z12
-	VMAXPS        1792(R11), Z7, Z7
+	VMAXPS        3328(R11), Z7, Z7
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z17, Z12
@@ -11814,7 +11814,7 @@ fetched6:
 	VMOVUPS       Z4, Z16
 	VFNMADD132PS  Z3, Z22, Z14
 	VMOVUPS       Z11, 2048(R9)
-	VMOVUPS       Z13, 576(R11)
+	VMOVUPS       Z13, 1088(R11)
 	VFMADD213PS   Z5, Z12, Z16
 	VPERMPS       Z6, Z20, Z11
 	VADDPS        64(R9)(R10*1), Z13, Z13
@@ -11827,7 +11827,7 @@ fetched6:
 	VFMADD213PS.Z Z21, Z21, K3, Z16
 	VMOVUPS       Z4, Z12
 	VMOVUPS       Z11, 2112(R9)
-	VMOVUPS       Z16, 1152(R11)
+	VMOVUPS       Z16, 2176(R11)
 	VFMADD213PS   Z5, Z14, Z12
 	VADDPS        128(R9)(R10*1), Z16, Z11
 	VMULPS        Z14, Z14, Z13
@@ -11836,14 +11836,14 @@ fetched6:
 	VADDPS        2176(R9), Z17, Z11
 	VFMADD213PS.Z Z20, Z20, K1, Z12
 	VMOVUPS       Z11, 2176(R9)
-	VMOVUPS       Z12, 1728(R11)
+	VMOVUPS       Z12, 3264(R11)
 	VADDPS        192(R9)(R10*1), Z12, Z11
 	VMOVUPS       Z11, 192(R9)(R10*1)
 	VADDPS        2240(R9), Z22, Z11
 	VMOVUPS       Z11, 2240(R9)
 	ADDQ          $0x04, R12
 	ADDQ          $+256, R9
-	ADDQ          $+2304, R11
+	ADDQ          $+4352, R11
 	VPSUBD.BCST   constants<>+704(SB), Z9, Z9
 	TESTQ         $+15, R12
 	JNE           classes4
@@ -11889,7 +11889,7 @@ fetched9:
 	VMOVUPS       Z11, 2048(R9)
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
-	ADDQ          $+576, R11
+	ADDQ          $+1088, R11
 	VPSUBD.BCST   constants<>+576(SB), Z9, Z9
 	TESTQ         $+15, R12
 	JNE           classes7
@@ -11949,7 +11949,7 @@ done8:
 	VADDPS      Z11, Z9, Z9
 	VADDPS      Z9, Z8, Z8
 	VADDPS.BCST constants<>+736(SB), Z8, Z8
-	VMOVUPS     Z8, 1464(AX)(BX*4)
+	VMOVUPS     Z8, 2496(AX)(BX*4)
 
 two10:
 	VMOVUPS 2048(DI), Z8
@@ -11975,8 +11975,8 @@ two10:
 	VADDPS  Z12, Z11, Z11
 	VADDPS  Z11, Z9, Z9
 	VADDPS  Z9, Z8, Z8
-	VMOVUPS Z8, 3640(AX)(BX*4)
-	VMOVUPS Z10, 2552(AX)(BX*4)
+	VMOVUPS Z8, 6720(AX)(BX*4)
+	VMOVUPS Z10, 4608(AX)(BX*4)
 	ADDQ    $0x40, CX
 	ADDQ    $0x40, DX
 	ADDQ    $+16, BX
@@ -12000,10 +12000,10 @@ TEXT ·planeScaleUniformFloat32AVX512(SB), NOSPLIT, $0-8
 
 loop1:
 	LEAQ      (SI), R8
-	VMOVUPS   9080(AX)(R8*4), Z0
-	VMOVUPS   7992(AX)(R8*4), Z1
+	VMOVUPS   17280(AX)(R8*4), Z0
+	VMOVUPS   15168(AX)(R8*4), Z1
 	VMOVDQU32 (BX), Z2
-	VMOVUPS   10168(AX)(R8*4), Z3
+	VMOVUPS   19392(AX)(R8*4), Z3
 	XORQ      R8, R8
 	MOVQ      CX, R9
 	MOVQ      DX, R10
@@ -12015,7 +12015,7 @@ class2:
 	VPCMPEQD     Z2, Z4, K1
 	VMOVUPS      Z3, K1, Z5
 	VMOVUPS      Z5, (R10)
-	ADDQ         $+576, R9
+	ADDQ         $+1088, R9
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
@@ -12051,7 +12051,7 @@ TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Z7, Z7
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -12066,7 +12066,7 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPS.BCST  constants<>+0(SB), Z7, Z8
 	VBROADCASTSS constants<>+672(SB), Z7
-	VMOVUPS      Z8, 376(AX)(BX*4)
+	VMOVUPS      Z8, 384(AX)(BX*4)
 	VMOVDQU32    (DX), Z9
 	VBROADCASTSS constants<>+544(SB), Z10
 	MOVQ         56(AX), R9
@@ -12124,7 +12124,7 @@ fetched6:
 	VMOVUPS       Z11, 2048(R9)
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
-	ADDQ          $+576, R11
+	ADDQ          $+1088, R11
 	VPSUBD.BCST   constants<>+576(SB), Z9, Z9
 	TESTQ         $+15, R12
 	JNE           classes4
@@ -12184,7 +12184,7 @@ done5:
 	VADDPS      Z11, Z9, Z9
 	VADDPS      Z9, Z8, Z8
 	VADDPS.BCST constants<>+736(SB), Z8, Z8
-	VMOVUPS     Z8, 1464(AX)(BX*4)
+	VMOVUPS     Z8, 2496(AX)(BX*4)
 
 two7:
 	VMOVUPS 2048(DI), Z8
@@ -12210,8 +12210,8 @@ two7:
 	VADDPS  Z12, Z11, Z11
 	VADDPS  Z11, Z9, Z9
 	VADDPS  Z9, Z8, Z8
-	VMOVUPS Z8, 3640(AX)(BX*4)
-	VMOVUPS Z10, 2552(AX)(BX*4)
+	VMOVUPS Z8, 6720(AX)(BX*4)
+	VMOVUPS Z10, 4608(AX)(BX*4)
 	ADDQ    $0x40, CX
 	ADDQ    $0x40, DX
 	ADDQ    $+16, BX
@@ -12235,10 +12235,10 @@ TEXT ·planeScaleClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 
 loop1:
 	LEAQ      (SI), R8
-	VMOVUPS   9080(AX)(R8*4), Z0
-	VMOVUPS   7992(AX)(R8*4), Z1
+	VMOVUPS   17280(AX)(R8*4), Z0
+	VMOVUPS   15168(AX)(R8*4), Z1
 	VMOVDQU32 (BX), Z2
-	VMOVUPS   10168(AX)(R8*4), Z3
+	VMOVUPS   19392(AX)(R8*4), Z3
 	XORQ      R8, R8
 	MOVQ      CX, R9
 	MOVQ      DX, R10
@@ -12253,7 +12253,7 @@ class2:
 	VPCMPEQD     Z2, Z4, K1
 	VMOVUPS      Z3, K1, Z5
 	VMOVUPS      Z5, (R10)
-	ADDQ         $+576, R9
+	ADDQ         $+1088, R9
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
@@ -12290,7 +12290,7 @@ TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Z7, Z7
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -12305,7 +12305,7 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPS.BCST  constants<>+0(SB), Z7, Z8
 	VBROADCASTSS constants<>+672(SB), Z7
-	VMOVUPS      Z8, 376(AX)(BX*4)
+	VMOVUPS      Z8, 384(AX)(BX*4)
 	MOVQ         56(AX), R9
 	VBROADCASTSS constants<>+544(SB), Z9
 	MOVQ         $+4032, R10
@@ -12365,7 +12365,7 @@ fetched6:
 	VMOVUPS       Z9, 3072(R9)
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
-	ADDQ          $+576, R11
+	ADDQ          $+1088, R11
 	TESTQ         $+15, R12
 	JNE           classes4
 	SUBQ          $+1024, R9
@@ -12424,7 +12424,7 @@ done5:
 	VADDPS      Z10, Z9, Z9
 	VADDPS      Z9, Z8, Z8
 	VADDPS.BCST constants<>+736(SB), Z8, Z8
-	VMOVUPS     Z8, 1464(AX)(BX*4)
+	VMOVUPS     Z8, 2496(AX)(BX*4)
 
 two7:
 	VMOVUPS 2048(DI), Z8
@@ -12450,7 +12450,7 @@ two7:
 	VADDPS  Z11, Z10, Z10
 	VADDPS  Z10, Z9, Z9
 	VADDPS  Z9, Z8, Z8
-	VMOVUPS Z8, 3640(AX)(BX*4)
+	VMOVUPS Z8, 6720(AX)(BX*4)
 	VMOVUPS 3072(DI), Z8
 	VADDPS  3136(DI), Z8, Z8
 	VMOVUPS 3200(DI), Z9
@@ -12474,7 +12474,7 @@ two7:
 	VADDPS  Z11, Z10, Z10
 	VADDPS  Z10, Z9, Z9
 	VADDPS  Z9, Z8, Z8
-	VMOVUPS Z8, 4728(AX)(BX*4)
+	VMOVUPS Z8, 8832(AX)(BX*4)
 	ADDQ    $0x40, CX
 	ADDQ    $+16, BX
 	CMPQ    BX, SI
@@ -12497,8 +12497,8 @@ TEXT ·planeScaleDenseFloat32AVX512(SB), NOSPLIT, $0-8
 
 loop1:
 	LEAQ    (SI), R8
-	VMOVUPS 9080(AX)(R8*4), Z0
-	VMOVUPS 7992(AX)(R8*4), Z1
+	VMOVUPS 17280(AX)(R8*4), Z0
+	VMOVUPS 15168(AX)(R8*4), Z1
 	XORQ    R8, R8
 	MOVQ    CX, R9
 	MOVQ    DX, R10
@@ -12515,9 +12515,9 @@ class2:
 	VFMADD213PS  Z5, Z4, Z3
 	VFNMADD231PS Z3, Z1, Z2
 	VMOVUPS      Z2, (R10)
-	ADDQ         $+576, R9
+	ADDQ         $+1088, R9
 	ADDQ         192(AX), R10
-	ADDQ         $+576, R11
+	ADDQ         $+1088, R11
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class2
@@ -12542,7 +12542,7 @@ TEXT ·finishFloat32AVX512(SB), NOSPLIT, $0-8
 	XORQ         CX, CX
 
 loop1:
-	VCVTPS2PD   1464(AX)(CX*4), Z1
+	VCVTPS2PD   2496(AX)(CX*4), Z1
 	VADDPD      Z0, Z1, Z2
 	VPSUBQ.BCST constants<>+864(SB), Z2, Z2
 	VPANDQ.BCST constants<>+896(SB), Z2, Z3
@@ -12555,18 +12555,18 @@ loop1:
 	VFMADD231PD Z3, Z1, Z2
 	VADDPD.BCST constants<>+800(SB), Z2, Z1
 	VDIVPD      Z1, Z2, Z1
-	VMOVUPD     Z2, 18872(AX)(CX*8)
-	VMOVUPD     Z1, 17784(AX)(CX*8)
-	VMOVUPD     Z4, 19960(AX)(CX*8)
+	VMOVUPD     Z2, 36288(AX)(CX*8)
+	VMOVUPD     Z1, 34176(AX)(CX*8)
+	VMOVUPD     Z4, 38400(AX)(CX*8)
 	ADDQ        $+8, CX
 	CMPQ        CX, DX
 	JLT         loop1
 	XORQ        CX, CX
 
 loop2:
-	VMOVUPD          18872(AX)(CX*8), Z0
-	VMOVUPD          17784(AX)(CX*8), Z1
-	VMOVUPD          19960(AX)(CX*8), Z2
+	VMOVUPD          36288(AX)(CX*8), Z0
+	VMOVUPD          34176(AX)(CX*8), Z1
+	VMOVUPD          38400(AX)(CX*8), Z2
 	VMULPD           Z1, Z1, Z3
 	VBROADCASTSD     constants<>+928(SB), Z4
 	VFMADD213PD.BCST constants<>+960(SB), Z3, Z4
@@ -12580,41 +12580,41 @@ loop2:
 	VFNMADD231PD     Z4, Z1, Z3
 	VADDPD           Z0, Z3, Z3
 	VFMADD231PD.BCST constants<>+1152(SB), Z2, Z3
-	VMOVUPD          Z3, 19960(AX)(CX*8)
+	VMOVUPD          Z3, 38400(AX)(CX*8)
 	ADDQ             $+8, CX
 	CMPQ             CX, DX
 	JLT              loop2
 	XORQ             CX, CX
 
 loop3:
-	VMOVUPD      19960(AX)(CX*8), Z0
-	VCVTPS2PD    2552(AX)(CX*4), Z2
-	VCVTPS2PD    376(AX)(CX*4), Z1
-	VMOVUPD      13432(AX)(CX*8), Z3
+	VMOVUPD      38400(AX)(CX*8), Z0
+	VCVTPS2PD    4608(AX)(CX*4), Z2
+	VCVTPS2PD    384(AX)(CX*4), Z1
+	VMOVUPD      25728(AX)(CX*8), Z3
 	VADDPD       Z1, Z2, Z2
 	VSUBPD       Z1, Z0, Z1
-	VMOVUPD      Z1, 19960(AX)(CX*8)
+	VMOVUPD      Z1, 38400(AX)(CX*8)
 	VSUBPD       Z2, Z0, Z4
-	VADDPD       21176(AX), Z4, Z4
-	VMOVUPD      Z4, 21176(AX)
+	VADDPD       40640(AX), Z4, Z4
+	VMOVUPD      Z4, 40640(AX)
 	VMULPD       Z2, Z3, Z2
 	VBROADCASTSD constants<>+544(SB), Z4
 	VCMPPD       $0x04, Z4, Z3, K1
 	VMOVAPD.Z    Z2, K1, Z2
 	VBROADCASTSD 264(AX), Z4
-	VCVTPS2PD    3640(AX)(CX*4), Z5
+	VCVTPS2PD    6720(AX)(CX*4), Z5
 	VFMADD231PD  Z5, Z4, Z2
-	VADDPD       14520(AX)(CX*8), Z3, Z3
+	VADDPD       27840(AX)(CX*8), Z3, Z3
 	VFMSUB213PD  Z2, Z3, Z0
-	VMOVUPD      Z0, 17784(AX)(CX*8)
-	VADDPD       21048(AX), Z0, Z0
-	VMOVUPD      Z0, 21048(AX)
+	VMOVUPD      Z0, 34176(AX)(CX*8)
+	VADDPD       40512(AX), Z0, Z0
+	VMOVUPD      Z0, 40512(AX)
 	VBROADCASTSD 296(AX), Z0
 	VMULPD       Z1, Z0, Z0
 	VMULPD       Z1, Z0, Z0
-	VMOVUPD      Z0, 18872(AX)(CX*8)
-	VADDPD       21112(AX), Z0, Z0
-	VMOVUPD      Z0, 21112(AX)
+	VMOVUPD      Z0, 36288(AX)(CX*8)
+	VADDPD       40576(AX), Z0, Z0
+	VMOVUPD      Z0, 40576(AX)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop3
@@ -12633,7 +12633,7 @@ TEXT ·finishGradFloat32AVX512(SB), NOSPLIT, $0-8
 	XORQ         CX, CX
 
 loop1:
-	VCVTPS2PD   1464(AX)(CX*4), Z1
+	VCVTPS2PD   2496(AX)(CX*4), Z1
 	VADDPD      Z0, Z1, Z2
 	VPSUBQ.BCST constants<>+864(SB), Z2, Z2
 	VPANDQ.BCST constants<>+896(SB), Z2, Z3
@@ -12646,18 +12646,18 @@ loop1:
 	VFMADD231PD Z3, Z1, Z2
 	VADDPD.BCST constants<>+800(SB), Z2, Z1
 	VDIVPD      Z1, Z2, Z1
-	VMOVUPD     Z2, 18872(AX)(CX*8)
-	VMOVUPD     Z1, 17784(AX)(CX*8)
-	VMOVUPD     Z4, 19960(AX)(CX*8)
+	VMOVUPD     Z2, 36288(AX)(CX*8)
+	VMOVUPD     Z1, 34176(AX)(CX*8)
+	VMOVUPD     Z4, 38400(AX)(CX*8)
 	ADDQ        $+8, CX
 	CMPQ        CX, DX
 	JLT         loop1
 	XORQ        CX, CX
 
 loop2:
-	VMOVUPD          18872(AX)(CX*8), Z1
-	VMOVUPD          17784(AX)(CX*8), Z2
-	VMOVUPD          19960(AX)(CX*8), Z3
+	VMOVUPD          36288(AX)(CX*8), Z1
+	VMOVUPD          34176(AX)(CX*8), Z2
+	VMOVUPD          38400(AX)(CX*8), Z3
 	VMULPD           Z2, Z2, Z4
 	VBROADCASTSD     constants<>+928(SB), Z5
 	VFMADD213PD.BCST constants<>+960(SB), Z4, Z5
@@ -12671,65 +12671,65 @@ loop2:
 	VFNMADD231PD     Z5, Z2, Z4
 	VADDPD           Z1, Z4, Z4
 	VFMADD231PD.BCST constants<>+1152(SB), Z3, Z4
-	VMOVUPD          Z4, 19960(AX)(CX*8)
+	VMOVUPD          Z4, 38400(AX)(CX*8)
 	ADDQ             $+8, CX
 	CMPQ             CX, DX
 	JLT              loop2
 	XORQ             CX, CX
 
 loop3:
-	VMOVUPD      19960(AX)(CX*8), Z1
-	VCVTPS2PD    2552(AX)(CX*4), Z3
-	VCVTPS2PD    376(AX)(CX*4), Z2
-	VMOVUPD      13432(AX)(CX*8), Z4
+	VMOVUPD      38400(AX)(CX*8), Z1
+	VCVTPS2PD    4608(AX)(CX*4), Z3
+	VCVTPS2PD    384(AX)(CX*4), Z2
+	VMOVUPD      25728(AX)(CX*8), Z4
 	VADDPD       Z2, Z3, Z3
 	VSUBPD       Z2, Z1, Z2
-	VMOVUPD      Z2, 19960(AX)(CX*8)
+	VMOVUPD      Z2, 38400(AX)(CX*8)
 	VSUBPD       Z3, Z1, Z5
-	VADDPD       21176(AX), Z5, Z5
-	VMOVUPD      Z5, 21176(AX)
+	VADDPD       40640(AX), Z5, Z5
+	VMOVUPD      Z5, 40640(AX)
 	VMULPD       Z3, Z4, Z3
 	VBROADCASTSD constants<>+544(SB), Z5
 	VCMPPD       $0x04, Z5, Z4, K1
 	VMOVAPD.Z    Z3, K1, Z3
 	VBROADCASTSD 264(AX), Z5
-	VCVTPS2PD    3640(AX)(CX*4), Z6
+	VCVTPS2PD    6720(AX)(CX*4), Z6
 	VFMADD231PD  Z6, Z5, Z3
-	VADDPD       14520(AX)(CX*8), Z4, Z5
+	VADDPD       27840(AX)(CX*8), Z4, Z5
 	VFMSUB213PD  Z3, Z5, Z1
-	VMOVUPD      Z1, 17784(AX)(CX*8)
-	VADDPD       21048(AX), Z1, Z1
-	VMOVUPD      Z1, 21048(AX)
+	VMOVUPD      Z1, 34176(AX)(CX*8)
+	VADDPD       40512(AX), Z1, Z1
+	VMOVUPD      Z1, 40512(AX)
 	VBROADCASTSD 296(AX), Z3
 	VMULPD       Z2, Z3, Z1
 	VMULPD       Z2, Z1, Z1
-	VMOVUPD      Z1, 18872(AX)(CX*8)
-	VADDPD       21112(AX), Z1, Z1
-	VMOVUPD      Z1, 21112(AX)
-	VCVTPS2PD    1464(AX)(CX*4), Z1
+	VMOVUPD      Z1, 36288(AX)(CX*8)
+	VADDPD       40576(AX), Z1, Z1
+	VMOVUPD      Z1, 40576(AX)
+	VCVTPS2PD    2496(AX)(CX*4), Z1
 	VADDPD       Z0, Z1, Z1
 	VMOVUPD      Z0, Z6
 	VDIVPD       Z1, Z6, Z6
-	VCVTPS2PD    6904(AX)(CX*4), Z7
+	VCVTPS2PD    13056(AX)(CX*4), Z7
 	VMULPD.BCST  constants<>+800(SB), Z3, Z3
 	VMULPD       Z2, Z3, Z3
-	VMULPD       16696(AX)(CX*8), Z3, Z3
+	VMULPD       32064(AX)(CX*8), Z3, Z3
 	VFMADD213PD  Z3, Z7, Z5
 	VMULPD       Z6, Z5, Z5
 	VCVTPD2PS    Z5, Y2
-	VMOVUPS      Y2, 9080(AX)(CX*4)
-	VCVTPS2PD    5816(AX)(CX*4), Z2
+	VMOVUPS      Y2, 17280(AX)(CX*4)
+	VCVTPS2PD    10944(AX)(CX*4), Z2
 	VMULPD       Z6, Z2, Z5
 	VSUBPD       Z1, Z2, Z2
 	VMULPD       Z6, Z2, Z2
 	VMULPD       Z4, Z2, Z2
 	VMULPD       Z5, Z3, Z3
-	VMOVUPD      14520(AX)(CX*8), Z1
-	VFMSUB213PD  15608(AX)(CX*8), Z1, Z5
+	VMOVUPD      27840(AX)(CX*8), Z1
+	VFMSUB213PD  29952(AX)(CX*8), Z1, Z5
 	VADDPD       Z5, Z2, Z2
 	VFMADD213PD  Z3, Z7, Z2
 	VCVTPD2PS    Z2, Y1
-	VMOVUPS      Y1, 10168(AX)(CX*4)
+	VMOVUPS      Y1, 19392(AX)(CX*4)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop3
@@ -12754,8 +12754,8 @@ TEXT ·expTargetsFloat32AVX512(SB), NOSPLIT, $0-8
 	ADDQ         80(AX), DX
 
 loop1:
-	VMOVUPS       2552(AX)(CX*4), Z7
-	VADDPS        376(AX)(CX*4), Z7, Z7
+	VMOVUPS       4608(AX)(CX*4), Z7
+	VADDPS        384(AX)(CX*4), Z7, Z7
 	VMOVUPS       Z7, Z9
 	VFMADD132PS   Z2, Z1, Z9
 	VCMPPS        $0x15, Z0, Z7, K1
@@ -12769,7 +12769,7 @@ loop1:
 	VMULPS        Z8, Z8, Z10
 	VFMADD213PS   Z8, Z10, Z7
 	VFMADD213PS.Z Z9, Z9, K1, Z7
-	VMOVUPS       Z7, 5816(AX)(CX*4)
+	VMOVUPS       Z7, 10944(AX)(CX*4)
 	ADDQ          $+16, CX
 	CMPQ          CX, DX
 	JLT           loop1
@@ -12849,7 +12849,7 @@ end6:
 	VPERMILPD     $0x01, X2, X1
 	VMAXPD        X1, X2, X2
 	VXORPS        constants<>+1216(SB), X2, X2
-	VMOVSD        X2, 376(AX)(DI*8)
+	VMOVSD        X2, 384(AX)(DI*8)
 
 skip2:
 	ADDQ 120(AX), CX
@@ -12899,8 +12899,8 @@ row1:
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
-	VMOVSD       X12, 2552(AX)(R8*8)
-	VBROADCASTSD 376(AX)(R8*8), Z12
+	VMOVSD       X12, 4608(AX)(R8*8)
+	VBROADCASTSD 384(AX)(R8*8), Z12
 	VMOVSD       112(AX), X13
 	VBROADCASTSD X13, Z13
 	XORQ         R9, R9
@@ -13134,7 +13134,7 @@ end9:
 	VPERMILPD     $0x01, X12, X13
 	VMAXPD        X13, X12, X12
 	VXORPS        constants<>+1216(SB), X12, X12
-	VMOVSD        X12, 392(AX)(R8*8)
+	VMOVSD        X12, 400(AX)(R8*8)
 
 found11:
 skip2:
@@ -13186,8 +13186,8 @@ row1:
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
-	VMOVSD       X12, 2552(AX)(R9*8)
-	VBROADCASTSD 376(AX)(R9*8), Z12
+	VMOVSD       X12, 4608(AX)(R9*8)
+	VBROADCASTSD 384(AX)(R9*8), Z12
 	VMOVSD       112(AX), X13
 	VBROADCASTSD X13, Z13
 	XORQ         R10, R10
@@ -13435,7 +13435,7 @@ end9:
 	VPERMILPD     $0x01, X12, X13
 	VMAXPD        X13, X12, X12
 	VXORPS        constants<>+1216(SB), X12, X12
-	VMOVSD        X12, 392(AX)(R9*8)
+	VMOVSD        X12, 400(AX)(R9*8)
 
 found11:
 skip2:
@@ -13481,8 +13481,8 @@ row1:
 	MOVLQSX      (R9)(DI*4), R9
 	TESTQ        R9, R9
 	JLT          skip2
-	VBROADCASTSD 9080(AX)(R8*8), Z0
-	VBROADCASTSD 7992(AX)(R8*8), Z1
+	VBROADCASTSD 17280(AX)(R8*8), Z0
+	VBROADCASTSD 15168(AX)(R8*8), Z1
 	VMOVUPD.Z    (DX)(SI*8), K1, Z2
 	XORQ         R9, R9
 	CMPQ         R9, CX
@@ -13568,8 +13568,8 @@ row1:
 	IMULQ        216(AX), SI
 	SHLQ         $0x06, SI
 	VMOVSD       (DX)(CX*8), X12
-	VMOVSD       X12, 2552(AX)(R12*8)
-	VBROADCASTSD 376(AX)(R12*8), Z12
+	VMOVSD       X12, 4608(AX)(R12*8)
+	VBROADCASTSD 384(AX)(R12*8), Z12
 	VMOVSD       112(AX), X13
 	VBROADCASTSD X13, Z13
 	XORQ         R13, R13
@@ -13732,7 +13732,7 @@ end7:
 	VPERMILPD     $0x01, X12, X13
 	VMAXPD        X13, X12, X12
 	VXORPS        constants<>+1216(SB), X12, X12
-	VMOVSD        X12, 392(AX)(R12*8)
+	VMOVSD        X12, 400(AX)(R12*8)
 
 found9:
 skip2:
@@ -13782,8 +13782,8 @@ row1:
 	MOVLQSX      (R12)(R10*4), R12
 	TESTQ        R12, R12
 	JLT          skip2
-	VBROADCASTSD 9080(AX)(R11*8), Z0
-	VBROADCASTSD 7992(AX)(R11*8), Z1
+	VBROADCASTSD 17280(AX)(R11*8), Z0
+	VBROADCASTSD 15168(AX)(R11*8), Z1
 	VMOVUPD.Z    (DX)(R9*8), K1, Z2
 	XORQ         R12, R12
 	CMPQ         R12, CX
@@ -13872,7 +13872,7 @@ TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPD (BX), Z12, Z12
-	ADDQ   $+1152, BX
+	ADDQ   $+2176, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -13887,7 +13887,7 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPD.BCST  constants<>+1216(SB), Z12, Z13
 	VBROADCASTSD constants<>+896(SB), Z12
-	VMOVUPD      Z13, 376(AX)(BX*8)
+	VMOVUPD      Z13, 384(AX)(BX*8)
 	VPMOVSXDQ    (DX), Z14
 	VBROADCASTSD constants<>+544(SB), Z15
 	MOVQ         56(AX), R9
@@ -13933,13 +13933,13 @@ fetched6:
 	VCMPPD        $0x15, Z0, Z16, K1
 	VSUBPD        Z1, Z18, Z17
 	VMOVUPD       Z16, Z19
-	VADDPD        1152(R11), Z13, Z20
+	VADDPD        2176(R11), Z13, Z20
 	VFNMADD231PD  Z3, Z17, Z19
 	VPCMPEQQ.BCST constants<>+1664(SB), Z14, K2
 	VFNMADD231PD  Z4, Z17, Z19
-	VMOVUPD       1152(R11), K2, Z15
+	VMOVUPD       2176(R11), K2, Z15
 	VPERMPD       Z11, Z18, Z17
-	VMAXPD        1216(R11), Z12, Z12
+	VMAXPD        2240(R11), Z12, Z12
 	VPSLLQ        $0x31, Z18, Z18
 	VMOVUPD       Z20, Z21
 	VPADDQ        Z17, Z18, Z18
@@ -13950,16 +13950,16 @@ fetched6:
 	VSUBPD        Z1, Z21, Z22
 	VFMADD213PD   Z7, Z19, Z17
 	VMOVUPD       Z20, Z23
-	VADDPD        2304(R11), Z13, Z25
+	VADDPD        4352(R11), Z13, Z25
 	VFMADD213PD   Z8, Z19, Z17
 	VFNMADD231PD  Z3, Z22, Z23
 	VPCMPEQQ.BCST constants<>+1696(SB), Z14, K3
 	VFMADD213PD   Z9, Z19, Z17
 	VFNMADD231PD  Z4, Z22, Z23
-	VMOVUPD       2304(R11), K3, Z15
+	VMOVUPD       4352(R11), K3, Z15
 	VFMADD213PD   Z10, Z19, Z17
 	VPERMPD       Z11, Z21, Z24
-	VMAXPD        2368(R11), Z12, Z12
+	VMAXPD        4416(R11), Z12, Z12
 	VMULPD        Z19, Z19, Z22
 	VPSLLQ        $0x31, Z21, Z21
 	VMOVUPD       Z25, Z26
@@ -13975,7 +13975,7 @@ fetched6:
 	VADDPD        (R9)(R10*1), Z17, Z17
 	VFMADD213PD   Z7, Z23, Z18
 	VMOVUPD       Z25, Z22
-	VADDPD        3456(R11), Z13, Z24
+	VADDPD        6528(R11), Z13, Z24
 	VMOVUPD       Z17, (R9)(R10*1)
 	VFMADD213PD   Z8, Z23, Z18
 	VFNMADD231PD  Z3, Z19, Z22
@@ -13983,11 +13983,11 @@ fetched6:
 	VADDPD        1024(R9), Z16, Z16
 	VFMADD213PD   Z9, Z23, Z18
 	VFNMADD231PD  Z4, Z19, Z22
-	VMOVUPD       3456(R11), K3, Z15
+	VMOVUPD       6528(R11), K3, Z15
 	VMOVUPD       Z16, 1024(R9)
 	VFMADD213PD   Z10, Z23, Z18
 	VPERMPD       Z11, Z26, Z17
-	VMAXPD        3520(R11), Z12, Z12
+	VMAXPD        6592(R11), Z12, Z12
 	VMULPD        Z23, Z23, Z16
 	VPSLLQ        $0x31, Z26, Z26
 	VMOVUPD       Z24, Z19
@@ -13997,7 +13997,7 @@ fetched6:
 	VFMADD213PD.Z Z21, Z21, K2, Z18
 	VMOVUPD       Z5, Z16
 	VCMPPD        $0x15, Z0, Z24, K2
-	VMOVUPD       Z18, 1152(R11)
+	VMOVUPD       Z18, 2176(R11)
 	VFMADD213PD   Z6, Z22, Z16
 	VSUBPD        Z1, Z19, Z17
 	VADDPD        64(R9)(R10*1), Z18, Z18
@@ -14018,7 +14018,7 @@ fetched6:
 	VPADDQ        Z18, Z19, Z19
 	VFMADD213PD.Z Z26, Z26, K1, Z16
 	VMOVUPD       Z5, Z17
-	VMOVUPD       Z16, 2304(R11)
+	VMOVUPD       Z16, 4352(R11)
 	VFMADD213PD   Z6, Z21, Z17
 	VADDPD        128(R9)(R10*1), Z16, Z16
 	VFMADD213PD   Z7, Z21, Z17
@@ -14031,14 +14031,14 @@ fetched6:
 	VMULPD        Z21, Z21, Z16
 	VFMADD213PD   Z21, Z16, Z17
 	VFMADD213PD.Z Z19, Z19, K2, Z17
-	VMOVUPD       Z17, 3456(R11)
+	VMOVUPD       Z17, 6528(R11)
 	VADDPD        192(R9)(R10*1), Z17, Z16
 	VMOVUPD       Z16, 192(R9)(R10*1)
 	VADDPD        1216(R9), Z24, Z16
 	VMOVUPD       Z16, 1216(R9)
 	ADDQ          $0x04, R12
 	ADDQ          $+256, R9
-	ADDQ          $+4608, R11
+	ADDQ          $+8704, R11
 	VPSUBQ.BCST   constants<>+1760(SB), Z14, Z14
 	TESTQ         $+7, R12
 	JNE           classes4
@@ -14090,7 +14090,7 @@ fetched9:
 	VMOVUPD       Z16, 1024(R9)
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
-	ADDQ          $+1152, R11
+	ADDQ          $+2176, R11
 	VPSUBQ.BCST   constants<>+1664(SB), Z14, Z14
 	TESTQ         $+7, R12
 	JNE           classes7
@@ -14126,7 +14126,7 @@ done8:
 	VADDPD      Z16, Z14, Z14
 	VADDPD      Z14, Z13, Z13
 	VADDPD.BCST constants<>+1792(SB), Z13, Z13
-	VMOVUPD     Z13, 1464(AX)(BX*8)
+	VMOVUPD     Z13, 2496(AX)(BX*8)
 
 two10:
 	VMOVUPD 1024(DI), Z13
@@ -14140,8 +14140,8 @@ two10:
 	VADDPD  1472(DI), Z16, Z16
 	VADDPD  Z16, Z14, Z14
 	VADDPD  Z14, Z13, Z13
-	VMOVUPD Z13, 3640(AX)(BX*8)
-	VMOVUPD Z15, 2552(AX)(BX*8)
+	VMOVUPD Z13, 6720(AX)(BX*8)
+	VMOVUPD Z15, 4608(AX)(BX*8)
 	ADDQ    $0x40, CX
 	ADDQ    $0x20, DX
 	ADDQ    $+8, BX
@@ -14165,10 +14165,10 @@ TEXT ·planeScaleUniformFloat64AVX512(SB), NOSPLIT, $0-8
 
 loop1:
 	LEAQ      (SI), R8
-	VMOVUPD   9080(AX)(R8*8), Z0
-	VMOVUPD   7992(AX)(R8*8), Z1
+	VMOVUPD   17280(AX)(R8*8), Z0
+	VMOVUPD   15168(AX)(R8*8), Z1
 	VPMOVSXDQ (BX), Z2
-	VMOVUPD   10168(AX)(R8*8), Z3
+	VMOVUPD   19392(AX)(R8*8), Z3
 	XORQ      R8, R8
 	MOVQ      CX, R9
 	MOVQ      DX, R10
@@ -14180,7 +14180,7 @@ class2:
 	VPCMPEQQ     Z2, Z4, K1
 	VMOVUPD      Z3, K1, Z5
 	VMOVUPD      Z5, (R10)
-	ADDQ         $+1152, R9
+	ADDQ         $+2176, R9
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
@@ -14221,7 +14221,7 @@ TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPD (BX), Z12, Z12
-	ADDQ   $+1152, BX
+	ADDQ   $+2176, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -14236,7 +14236,7 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPD.BCST  constants<>+1216(SB), Z12, Z13
 	VBROADCASTSD constants<>+896(SB), Z12
-	VMOVUPD      Z13, 376(AX)(BX*8)
+	VMOVUPD      Z13, 384(AX)(BX*8)
 	VPMOVSXDQ    (DX), Z14
 	VBROADCASTSD constants<>+544(SB), Z15
 	MOVQ         56(AX), R9
@@ -14299,7 +14299,7 @@ fetched6:
 	VMOVUPD       Z16, 1024(R9)
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
-	ADDQ          $+1152, R11
+	ADDQ          $+2176, R11
 	VPSUBQ.BCST   constants<>+1664(SB), Z14, Z14
 	TESTQ         $+7, R12
 	JNE           classes4
@@ -14335,7 +14335,7 @@ done5:
 	VADDPD      Z16, Z14, Z14
 	VADDPD      Z14, Z13, Z13
 	VADDPD.BCST constants<>+1792(SB), Z13, Z13
-	VMOVUPD     Z13, 1464(AX)(BX*8)
+	VMOVUPD     Z13, 2496(AX)(BX*8)
 
 two7:
 	VMOVUPD 1024(DI), Z13
@@ -14349,8 +14349,8 @@ two7:
 	VADDPD  1472(DI), Z16, Z16
 	VADDPD  Z16, Z14, Z14
 	VADDPD  Z14, Z13, Z13
-	VMOVUPD Z13, 3640(AX)(BX*8)
-	VMOVUPD Z15, 2552(AX)(BX*8)
+	VMOVUPD Z13, 6720(AX)(BX*8)
+	VMOVUPD Z15, 4608(AX)(BX*8)
 	ADDQ    $0x40, CX
 	ADDQ    $0x20, DX
 	ADDQ    $+8, BX
@@ -14374,10 +14374,10 @@ TEXT ·planeScaleClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 
 loop1:
 	LEAQ      (SI), R8
-	VMOVUPD   9080(AX)(R8*8), Z0
-	VMOVUPD   7992(AX)(R8*8), Z1
+	VMOVUPD   17280(AX)(R8*8), Z0
+	VMOVUPD   15168(AX)(R8*8), Z1
 	VPMOVSXDQ (BX), Z2
-	VMOVUPD   10168(AX)(R8*8), Z3
+	VMOVUPD   19392(AX)(R8*8), Z3
 	XORQ      R8, R8
 	MOVQ      CX, R9
 	MOVQ      DX, R10
@@ -14392,7 +14392,7 @@ class2:
 	VPCMPEQQ     Z2, Z4, K1
 	VMOVUPD      Z3, K1, Z5
 	VMOVUPD      Z5, (R10)
-	ADDQ         $+1152, R9
+	ADDQ         $+2176, R9
 	ADDQ         192(AX), R10
 	INCQ         R8
 	CMPQ         R8, 96(AX)
@@ -14434,7 +14434,7 @@ TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPD (BX), Z12, Z12
-	ADDQ   $+1152, BX
+	ADDQ   $+2176, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -14449,7 +14449,7 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPD.BCST  constants<>+1216(SB), Z12, Z13
 	VBROADCASTSD constants<>+896(SB), Z12
-	VMOVUPD      Z13, 376(AX)(BX*8)
+	VMOVUPD      Z13, 384(AX)(BX*8)
 	MOVQ         56(AX), R9
 	VBROADCASTSD constants<>+544(SB), Z14
 	MOVQ         $+1984, R10
@@ -14514,7 +14514,7 @@ fetched6:
 	VMOVUPD       Z14, 1536(R9)
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
-	ADDQ          $+1152, R11
+	ADDQ          $+2176, R11
 	TESTQ         $+7, R12
 	JNE           classes4
 	SUBQ          $+512, R9
@@ -14549,7 +14549,7 @@ done5:
 	VADDPD      Z15, Z14, Z14
 	VADDPD      Z14, Z13, Z13
 	VADDPD.BCST constants<>+1792(SB), Z13, Z13
-	VMOVUPD     Z13, 1464(AX)(BX*8)
+	VMOVUPD     Z13, 2496(AX)(BX*8)
 
 two7:
 	VMOVUPD 1024(DI), Z13
@@ -14563,7 +14563,7 @@ two7:
 	VADDPD  1472(DI), Z15, Z15
 	VADDPD  Z15, Z14, Z14
 	VADDPD  Z14, Z13, Z13
-	VMOVUPD Z13, 3640(AX)(BX*8)
+	VMOVUPD Z13, 6720(AX)(BX*8)
 	VMOVUPD 1536(DI), Z13
 	VADDPD  1600(DI), Z13, Z13
 	VMOVUPD 1664(DI), Z14
@@ -14575,7 +14575,7 @@ two7:
 	VADDPD  1984(DI), Z15, Z15
 	VADDPD  Z15, Z14, Z14
 	VADDPD  Z14, Z13, Z13
-	VMOVUPD Z13, 4728(AX)(BX*8)
+	VMOVUPD Z13, 8832(AX)(BX*8)
 	ADDQ    $0x40, CX
 	ADDQ    $+8, BX
 	CMPQ    BX, SI
@@ -14598,8 +14598,8 @@ TEXT ·planeScaleDenseFloat64AVX512(SB), NOSPLIT, $0-8
 
 loop1:
 	LEAQ    (SI), R8
-	VMOVUPD 9080(AX)(R8*8), Z0
-	VMOVUPD 7992(AX)(R8*8), Z1
+	VMOVUPD 17280(AX)(R8*8), Z0
+	VMOVUPD 15168(AX)(R8*8), Z1
 	XORQ    R8, R8
 	MOVQ    CX, R9
 	MOVQ    DX, R10
@@ -14616,9 +14616,9 @@ class2:
 	VFMADD213PD  Z5, Z4, Z3
 	VFNMADD231PD Z3, Z1, Z2
 	VMOVUPD      Z2, (R10)
-	ADDQ         $+1152, R9
+	ADDQ         $+2176, R9
 	ADDQ         192(AX), R10
-	ADDQ         $+1152, R11
+	ADDQ         $+2176, R11
 	INCQ         R8
 	CMPQ         R8, 96(AX)
 	JLT          class2
@@ -14643,7 +14643,7 @@ TEXT ·finishFloat64AVX512(SB), NOSPLIT, $0-8
 	XORQ         CX, CX
 
 loop1:
-	VMOVUPD     1464(AX)(CX*8), Z1
+	VMOVUPD     2496(AX)(CX*8), Z1
 	VADDPD      Z0, Z1, Z2
 	VPSUBQ.BCST constants<>+864(SB), Z2, Z2
 	VPANDQ.BCST constants<>+896(SB), Z2, Z3
@@ -14656,18 +14656,18 @@ loop1:
 	VFMADD231PD Z3, Z1, Z2
 	VADDPD.BCST constants<>+800(SB), Z2, Z1
 	VDIVPD      Z1, Z2, Z1
-	VMOVUPD     Z2, 18872(AX)(CX*8)
-	VMOVUPD     Z1, 17784(AX)(CX*8)
-	VMOVUPD     Z4, 19960(AX)(CX*8)
+	VMOVUPD     Z2, 36288(AX)(CX*8)
+	VMOVUPD     Z1, 34176(AX)(CX*8)
+	VMOVUPD     Z4, 38400(AX)(CX*8)
 	ADDQ        $+8, CX
 	CMPQ        CX, DX
 	JLT         loop1
 	XORQ        CX, CX
 
 loop2:
-	VMOVUPD          18872(AX)(CX*8), Z0
-	VMOVUPD          17784(AX)(CX*8), Z1
-	VMOVUPD          19960(AX)(CX*8), Z2
+	VMOVUPD          36288(AX)(CX*8), Z0
+	VMOVUPD          34176(AX)(CX*8), Z1
+	VMOVUPD          38400(AX)(CX*8), Z2
 	VMULPD           Z1, Z1, Z3
 	VBROADCASTSD     constants<>+928(SB), Z4
 	VFMADD213PD.BCST constants<>+960(SB), Z3, Z4
@@ -14681,41 +14681,41 @@ loop2:
 	VFNMADD231PD     Z4, Z1, Z3
 	VADDPD           Z0, Z3, Z3
 	VFMADD231PD.BCST constants<>+1152(SB), Z2, Z3
-	VMOVUPD          Z3, 19960(AX)(CX*8)
+	VMOVUPD          Z3, 38400(AX)(CX*8)
 	ADDQ             $+8, CX
 	CMPQ             CX, DX
 	JLT              loop2
 	XORQ             CX, CX
 
 loop3:
-	VMOVUPD      19960(AX)(CX*8), Z0
-	VMOVUPD      2552(AX)(CX*8), Z2
-	VMOVUPD      376(AX)(CX*8), Z1
-	VMOVUPD      13432(AX)(CX*8), Z3
+	VMOVUPD      38400(AX)(CX*8), Z0
+	VMOVUPD      4608(AX)(CX*8), Z2
+	VMOVUPD      384(AX)(CX*8), Z1
+	VMOVUPD      25728(AX)(CX*8), Z3
 	VADDPD       Z1, Z2, Z2
 	VSUBPD       Z1, Z0, Z1
-	VMOVUPD      Z1, 19960(AX)(CX*8)
+	VMOVUPD      Z1, 38400(AX)(CX*8)
 	VSUBPD       Z2, Z0, Z4
-	VADDPD       21176(AX), Z4, Z4
-	VMOVUPD      Z4, 21176(AX)
+	VADDPD       40640(AX), Z4, Z4
+	VMOVUPD      Z4, 40640(AX)
 	VMULPD       Z2, Z3, Z2
 	VBROADCASTSD constants<>+544(SB), Z4
 	VCMPPD       $0x04, Z4, Z3, K1
 	VMOVAPD.Z    Z2, K1, Z2
 	VBROADCASTSD 264(AX), Z4
-	VMOVUPD      3640(AX)(CX*8), Z5
+	VMOVUPD      6720(AX)(CX*8), Z5
 	VFMADD231PD  Z5, Z4, Z2
-	VADDPD       14520(AX)(CX*8), Z3, Z3
+	VADDPD       27840(AX)(CX*8), Z3, Z3
 	VFMSUB213PD  Z2, Z3, Z0
-	VMOVUPD      Z0, 17784(AX)(CX*8)
-	VADDPD       21048(AX), Z0, Z0
-	VMOVUPD      Z0, 21048(AX)
+	VMOVUPD      Z0, 34176(AX)(CX*8)
+	VADDPD       40512(AX), Z0, Z0
+	VMOVUPD      Z0, 40512(AX)
 	VBROADCASTSD 296(AX), Z0
 	VMULPD       Z1, Z0, Z0
 	VMULPD       Z1, Z0, Z0
-	VMOVUPD      Z0, 18872(AX)(CX*8)
-	VADDPD       21112(AX), Z0, Z0
-	VMOVUPD      Z0, 21112(AX)
+	VMOVUPD      Z0, 36288(AX)(CX*8)
+	VADDPD       40576(AX), Z0, Z0
+	VMOVUPD      Z0, 40576(AX)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop3
@@ -14734,7 +14734,7 @@ TEXT ·finishGradFloat64AVX512(SB), NOSPLIT, $0-8
 	XORQ         CX, CX
 
 loop1:
-	VMOVUPD     1464(AX)(CX*8), Z1
+	VMOVUPD     2496(AX)(CX*8), Z1
 	VADDPD      Z0, Z1, Z2
 	VPSUBQ.BCST constants<>+864(SB), Z2, Z2
 	VPANDQ.BCST constants<>+896(SB), Z2, Z3
@@ -14747,18 +14747,18 @@ loop1:
 	VFMADD231PD Z3, Z1, Z2
 	VADDPD.BCST constants<>+800(SB), Z2, Z1
 	VDIVPD      Z1, Z2, Z1
-	VMOVUPD     Z2, 18872(AX)(CX*8)
-	VMOVUPD     Z1, 17784(AX)(CX*8)
-	VMOVUPD     Z4, 19960(AX)(CX*8)
+	VMOVUPD     Z2, 36288(AX)(CX*8)
+	VMOVUPD     Z1, 34176(AX)(CX*8)
+	VMOVUPD     Z4, 38400(AX)(CX*8)
 	ADDQ        $+8, CX
 	CMPQ        CX, DX
 	JLT         loop1
 	XORQ        CX, CX
 
 loop2:
-	VMOVUPD          18872(AX)(CX*8), Z1
-	VMOVUPD          17784(AX)(CX*8), Z2
-	VMOVUPD          19960(AX)(CX*8), Z3
+	VMOVUPD          36288(AX)(CX*8), Z1
+	VMOVUPD          34176(AX)(CX*8), Z2
+	VMOVUPD          38400(AX)(CX*8), Z3
 	VMULPD           Z2, Z2, Z4
 	VBROADCASTSD     constants<>+928(SB), Z5
 	VFMADD213PD.BCST constants<>+960(SB), Z4, Z5
@@ -14772,63 +14772,63 @@ loop2:
 	VFNMADD231PD     Z5, Z2, Z4
 	VADDPD           Z1, Z4, Z4
 	VFMADD231PD.BCST constants<>+1152(SB), Z3, Z4
-	VMOVUPD          Z4, 19960(AX)(CX*8)
+	VMOVUPD          Z4, 38400(AX)(CX*8)
 	ADDQ             $+8, CX
 	CMPQ             CX, DX
 	JLT              loop2
 	XORQ             CX, CX
 
 loop3:
-	VMOVUPD      19960(AX)(CX*8), Z1
-	VMOVUPD      2552(AX)(CX*8), Z3
-	VMOVUPD      376(AX)(CX*8), Z2
-	VMOVUPD      13432(AX)(CX*8), Z4
+	VMOVUPD      38400(AX)(CX*8), Z1
+	VMOVUPD      4608(AX)(CX*8), Z3
+	VMOVUPD      384(AX)(CX*8), Z2
+	VMOVUPD      25728(AX)(CX*8), Z4
 	VADDPD       Z2, Z3, Z3
 	VSUBPD       Z2, Z1, Z2
-	VMOVUPD      Z2, 19960(AX)(CX*8)
+	VMOVUPD      Z2, 38400(AX)(CX*8)
 	VSUBPD       Z3, Z1, Z5
-	VADDPD       21176(AX), Z5, Z5
-	VMOVUPD      Z5, 21176(AX)
+	VADDPD       40640(AX), Z5, Z5
+	VMOVUPD      Z5, 40640(AX)
 	VMULPD       Z3, Z4, Z3
 	VBROADCASTSD constants<>+544(SB), Z5
 	VCMPPD       $0x04, Z5, Z4, K1
 	VMOVAPD.Z    Z3, K1, Z3
 	VBROADCASTSD 264(AX), Z5
-	VMOVUPD      3640(AX)(CX*8), Z6
+	VMOVUPD      6720(AX)(CX*8), Z6
 	VFMADD231PD  Z6, Z5, Z3
-	VADDPD       14520(AX)(CX*8), Z4, Z5
+	VADDPD       27840(AX)(CX*8), Z4, Z5
 	VFMSUB213PD  Z3, Z5, Z1
-	VMOVUPD      Z1, 17784(AX)(CX*8)
-	VADDPD       21048(AX), Z1, Z1
-	VMOVUPD      Z1, 21048(AX)
+	VMOVUPD      Z1, 34176(AX)(CX*8)
+	VADDPD       40512(AX), Z1, Z1
+	VMOVUPD      Z1, 40512(AX)
 	VBROADCASTSD 296(AX), Z3
 	VMULPD       Z2, Z3, Z1
 	VMULPD       Z2, Z1, Z1
-	VMOVUPD      Z1, 18872(AX)(CX*8)
-	VADDPD       21112(AX), Z1, Z1
-	VMOVUPD      Z1, 21112(AX)
-	VMOVUPD      1464(AX)(CX*8), Z1
+	VMOVUPD      Z1, 36288(AX)(CX*8)
+	VADDPD       40576(AX), Z1, Z1
+	VMOVUPD      Z1, 40576(AX)
+	VMOVUPD      2496(AX)(CX*8), Z1
 	VADDPD       Z0, Z1, Z1
 	VMOVUPD      Z0, Z6
 	VDIVPD       Z1, Z6, Z6
-	VMOVUPD      6904(AX)(CX*8), Z7
+	VMOVUPD      13056(AX)(CX*8), Z7
 	VMULPD.BCST  constants<>+800(SB), Z3, Z3
 	VMULPD       Z2, Z3, Z3
-	VMULPD       16696(AX)(CX*8), Z3, Z3
+	VMULPD       32064(AX)(CX*8), Z3, Z3
 	VFMADD213PD  Z3, Z7, Z5
 	VMULPD       Z6, Z5, Z5
-	VMOVUPD      Z5, 9080(AX)(CX*8)
-	VMOVUPD      5816(AX)(CX*8), Z2
+	VMOVUPD      Z5, 17280(AX)(CX*8)
+	VMOVUPD      10944(AX)(CX*8), Z2
 	VMULPD       Z6, Z2, Z5
 	VSUBPD       Z1, Z2, Z2
 	VMULPD       Z6, Z2, Z2
 	VMULPD       Z4, Z2, Z2
 	VMULPD       Z5, Z3, Z3
-	VMOVUPD      14520(AX)(CX*8), Z1
-	VFMSUB213PD  15608(AX)(CX*8), Z1, Z5
+	VMOVUPD      27840(AX)(CX*8), Z1
+	VFMSUB213PD  29952(AX)(CX*8), Z1, Z5
 	VADDPD       Z5, Z2, Z2
 	VFMADD213PD  Z3, Z7, Z2
-	VMOVUPD      Z2, 10168(AX)(CX*8)
+	VMOVUPD      Z2, 19392(AX)(CX*8)
 	ADDQ         $+8, CX
 	CMPQ         CX, DX
 	JLT          loop3
@@ -14858,8 +14858,8 @@ TEXT ·expTargetsFloat64AVX512(SB), NOSPLIT, $0-8
 	ADDQ         80(AX), DX
 
 loop1:
-	VMOVUPD       2552(AX)(CX*8), Z12
-	VADDPD        376(AX)(CX*8), Z12, Z12
+	VMOVUPD       4608(AX)(CX*8), Z12
+	VADDPD        384(AX)(CX*8), Z12, Z12
 	VMOVUPD       Z12, Z14
 	VFMADD132PD   Z2, Z1, Z14
 	VCMPPD        $0x15, Z0, Z12, K1
@@ -14878,7 +14878,7 @@ loop1:
 	VMULPD        Z12, Z12, Z15
 	VFMADD213PD   Z12, Z15, Z13
 	VFMADD213PD.Z Z14, Z14, K1, Z13
-	VMOVUPD       Z13, 5816(AX)(CX*8)
+	VMOVUPD       Z13, 10944(AX)(CX*8)
 	ADDQ          $+8, CX
 	CMPQ          CX, DX
 	JLT           loop1
@@ -14967,7 +14967,7 @@ end6:
 	VPERMILPS     $0xb1, X2, X1
 	VMAXPS        X1, X2, X2
 	VXORPS        constants<>+0(SB), X2, X2
-	VMOVSS        X2, 376(AX)(DI*4)
+	VMOVSS        X2, 384(AX)(DI*4)
 
 skip2:
 	ADDQ 120(AX), CX
@@ -15013,8 +15013,8 @@ row1:
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VCVTPH2PS    X7, X7
-	VMOVSS       X7, 2552(AX)(R8*4)
-	VBROADCASTSS 376(AX)(R8*4), Z7
+	VMOVSS       X7, 4608(AX)(R8*4)
+	VBROADCASTSS 384(AX)(R8*4), Z7
 	VMOVSD       112(AX), X8
 	VCVTSD2SS    X8, X8, X8
 	VBROADCASTSS X8, Z8
@@ -15226,7 +15226,7 @@ end9:
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
 	VXORPS        constants<>+0(SB), X7, X7
-	VMOVSS        X7, 384(AX)(R8*4)
+	VMOVSS        X7, 392(AX)(R8*4)
 
 found11:
 skip2:
@@ -15274,8 +15274,8 @@ row1:
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VCVTPH2PS    X7, X7
-	VMOVSS       X7, 2552(AX)(R9*4)
-	VBROADCASTSS 376(AX)(R9*4), Z7
+	VMOVSS       X7, 4608(AX)(R9*4)
+	VBROADCASTSS 384(AX)(R9*4), Z7
 	VMOVSD       112(AX), X8
 	VCVTSD2SS    X8, X8, X8
 	VBROADCASTSS X8, Z8
@@ -15494,7 +15494,7 @@ end9:
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
 	VXORPS        constants<>+0(SB), X7, X7
-	VMOVSS        X7, 384(AX)(R9*4)
+	VMOVSS        X7, 392(AX)(R9*4)
 
 found11:
 skip2:
@@ -15540,8 +15540,8 @@ row1:
 	MOVLQSX      (R9)(DI*4), R9
 	TESTQ        R9, R9
 	JLT          skip2
-	VBROADCASTSS 9080(AX)(R8*4), Z0
-	VBROADCASTSS 7992(AX)(R8*4), Z1
+	VBROADCASTSS 17280(AX)(R8*4), Z0
+	VBROADCASTSS 15168(AX)(R8*4), Z1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
 	XORQ         R9, R9
 	CMPQ         R9, CX
@@ -15627,8 +15627,8 @@ row1:
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VCVTPH2PS    X7, X7
-	VMOVSS       X7, 2552(AX)(R12*4)
-	VBROADCASTSS 376(AX)(R12*4), Z7
+	VMOVSS       X7, 4608(AX)(R12*4)
+	VBROADCASTSS 384(AX)(R12*4), Z7
 	VMOVSD       112(AX), X8
 	VCVTSD2SS    X8, X8, X8
 	VBROADCASTSS X8, Z8
@@ -15783,7 +15783,7 @@ end7:
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
 	VXORPS        constants<>+0(SB), X7, X7
-	VMOVSS        X7, 384(AX)(R12*4)
+	VMOVSS        X7, 392(AX)(R12*4)
 
 found9:
 skip2:
@@ -15833,8 +15833,8 @@ row1:
 	MOVLQSX      (R12)(R10*4), R12
 	TESTQ        R12, R12
 	JLT          skip2
-	VBROADCASTSS 9080(AX)(R11*4), Z0
-	VBROADCASTSS 7992(AX)(R11*4), Z1
+	VBROADCASTSS 17280(AX)(R11*4), Z0
+	VBROADCASTSS 15168(AX)(R11*4), Z1
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
 	XORQ         R12, R12
 	CMPQ         R12, CX
@@ -15989,7 +15989,7 @@ end6:
 	VPERMILPS     $0xb1, X2, X1
 	VMAXPS        X1, X2, X2
 	VXORPS        constants<>+0(SB), X2, X2
-	VMOVSS        X2, 376(AX)(DI*4)
+	VMOVSS        X2, 384(AX)(DI*4)
 
 skip2:
 	ADDQ 120(AX), CX
@@ -16035,8 +16035,8 @@ row1:
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VPSLLD       $0x10, X7, X7
-	VMOVSS       X7, 2552(AX)(R8*4)
-	VBROADCASTSS 376(AX)(R8*4), Z7
+	VMOVSS       X7, 4608(AX)(R8*4)
+	VBROADCASTSS 384(AX)(R8*4), Z7
 	VMOVSD       112(AX), X8
 	VCVTSD2SS    X8, X8, X8
 	VBROADCASTSS X8, Z8
@@ -16262,7 +16262,7 @@ end9:
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
 	VXORPS        constants<>+0(SB), X7, X7
-	VMOVSS        X7, 384(AX)(R8*4)
+	VMOVSS        X7, 392(AX)(R8*4)
 
 found11:
 skip2:
@@ -16310,8 +16310,8 @@ row1:
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VPSLLD       $0x10, X7, X7
-	VMOVSS       X7, 2552(AX)(R9*4)
-	VBROADCASTSS 376(AX)(R9*4), Z7
+	VMOVSS       X7, 4608(AX)(R9*4)
+	VBROADCASTSS 384(AX)(R9*4), Z7
 	VMOVSD       112(AX), X8
 	VCVTSD2SS    X8, X8, X8
 	VBROADCASTSS X8, Z8
@@ -16544,7 +16544,7 @@ end9:
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
 	VXORPS        constants<>+0(SB), X7, X7
-	VMOVSS        X7, 384(AX)(R9*4)
+	VMOVSS        X7, 392(AX)(R9*4)
 
 found11:
 skip2:
@@ -16590,8 +16590,8 @@ row1:
 	MOVLQSX      (R9)(DI*4), R9
 	TESTQ        R9, R9
 	JLT          skip2
-	VBROADCASTSS 9080(AX)(R8*4), Z0
-	VBROADCASTSS 7992(AX)(R8*4), Z1
+	VBROADCASTSS 17280(AX)(R8*4), Z0
+	VBROADCASTSS 15168(AX)(R8*4), Z1
 	VMOVUPS.Z    (DX)(SI*4), K1, Z2
 	XORQ         R9, R9
 	CMPQ         R9, CX
@@ -16704,8 +16704,8 @@ row1:
 	SHLQ         $0x06, SI
 	VPBROADCASTW (DX)(CX*2), X7
 	VPSLLD       $0x10, X7, X7
-	VMOVSS       X7, 2552(AX)(R12*4)
-	VBROADCASTSS 376(AX)(R12*4), Z7
+	VMOVSS       X7, 4608(AX)(R12*4)
+	VBROADCASTSS 384(AX)(R12*4), Z7
 	VMOVSD       112(AX), X8
 	VCVTSD2SS    X8, X8, X8
 	VBROADCASTSS X8, Z8
@@ -16869,7 +16869,7 @@ end7:
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
 	VXORPS        constants<>+0(SB), X7, X7
-	VMOVSS        X7, 384(AX)(R12*4)
+	VMOVSS        X7, 392(AX)(R12*4)
 
 found9:
 skip2:
@@ -16919,8 +16919,8 @@ row1:
 	MOVLQSX      (R12)(R10*4), R12
 	TESTQ        R12, R12
 	JLT          skip2
-	VBROADCASTSS 9080(AX)(R11*4), Z0
-	VBROADCASTSS 7992(AX)(R11*4), Z1
+	VBROADCASTSS 17280(AX)(R11*4), Z0
+	VBROADCASTSS 15168(AX)(R11*4), Z1
 	VMOVUPS.Z    (DX)(R9*4), K1, Z2
 	XORQ         R12, R12
 	CMPQ         R12, CX
@@ -17029,23 +17029,23 @@ TEXT ·finishSingleFloat32AVX512(SB), NOSPLIT, $0-8
 	XORQ CX, CX
 
 loop1:
-	VMOVUPS          1464(AX)(CX*4), Z0
+	VMOVUPS          2496(AX)(CX*4), Z0
 	VADDPS.BCST      constants<>+1920(SB), Z0, Z1
 	VPSUBD.BCST      constants<>+1920(SB), Z1, Z1
-	VMOVUPS          1528(AX)(CX*4), Z4
+	VMOVUPS          2560(AX)(CX*4), Z4
 	VPANDQ.BCST      constants<>+672(SB), Z1, Z2
 	VADDPS.BCST      constants<>+1920(SB), Z4, Z5
 	VBROADCASTSS     constants<>+1920(SB), Z3
 	VPSUBD.BCST      constants<>+1920(SB), Z5, Z5
-	VMOVUPS          1592(AX)(CX*4), Z6
+	VMOVUPS          2624(AX)(CX*4), Z6
 	VPSUBD           Z2, Z3, Z2
 	VPANDQ.BCST      constants<>+672(SB), Z5, Z3
 	VADDPS.BCST      constants<>+1920(SB), Z6, Z8
 	VPSRLD           $0x17, Z1, Z1
 	VBROADCASTSS     constants<>+1920(SB), Z7
 	VPSUBD.BCST      constants<>+1920(SB), Z8, Z8
-	VMOVUPS          1656(AX)(CX*4), Z9
-	VMOVUPS          Z1, 12344(AX)(CX*4)
+	VMOVUPS          2688(AX)(CX*4), Z9
+	VMOVUPS          Z1, 23616(AX)(CX*4)
 	VPSUBD           Z3, Z7, Z3
 	VPANDQ.BCST      constants<>+672(SB), Z8, Z7
 	VADDPS.BCST      constants<>+1920(SB), Z9, Z11
@@ -17054,7 +17054,7 @@ loop1:
 	VBROADCASTSS     constants<>+1920(SB), Z10
 	VPSUBD.BCST      constants<>+1920(SB), Z11, Z11
 	VFMADD231PS      Z2, Z0, Z1
-	VMOVUPS          Z5, 12408(AX)(CX*4)
+	VMOVUPS          Z5, 23680(AX)(CX*4)
 	VPSUBD           Z7, Z10, Z7
 	VPANDQ.BCST      constants<>+672(SB), Z11, Z5
 	VBROADCASTSS     constants<>+1952(SB), Z0
@@ -17063,7 +17063,7 @@ loop1:
 	VBROADCASTSS     constants<>+1920(SB), Z10
 	VFMADD213PS.BCST constants<>+1984(SB), Z1, Z0
 	VFMADD231PS      Z3, Z4, Z2
-	VMOVUPS          Z8, 12472(AX)(CX*4)
+	VMOVUPS          Z8, 23744(AX)(CX*4)
 	VPSUBD           Z5, Z10, Z5
 	VFMADD213PS.BCST constants<>+2016(SB), Z1, Z0
 	VBROADCASTSS     constants<>+1952(SB), Z3
@@ -17072,7 +17072,7 @@ loop1:
 	VFMADD213PS.BCST constants<>+2048(SB), Z1, Z0
 	VFMADD213PS.BCST constants<>+1984(SB), Z2, Z3
 	VFMADD231PS      Z7, Z6, Z4
-	VMOVUPS          Z11, 12536(AX)(CX*4)
+	VMOVUPS          Z11, 23808(AX)(CX*4)
 	VFMADD213PS.BCST constants<>+2080(SB), Z1, Z0
 	VFMADD213PS.BCST constants<>+2016(SB), Z2, Z3
 	VBROADCASTSS     constants<>+1952(SB), Z6
@@ -17101,22 +17101,22 @@ loop1:
 	VFMADD213PS.BCST constants<>+2208(SB), Z2, Z3
 	VFMADD213PS.BCST constants<>+2144(SB), Z4, Z6
 	VFMADD213PS.BCST constants<>+2080(SB), Z7, Z8
-	VMOVUPS          Z0, 11256(AX)(CX*4)
+	VMOVUPS          Z0, 21504(AX)(CX*4)
 	VMULPS           Z2, Z2, Z0
 	VFMADD213PS.BCST constants<>+2176(SB), Z4, Z6
 	VFMADD213PS.BCST constants<>+2112(SB), Z7, Z8
 	VFMADD213PS      Z2, Z0, Z3
 	VFMADD213PS.BCST constants<>+2208(SB), Z4, Z6
 	VFMADD213PS.BCST constants<>+2144(SB), Z7, Z8
-	VMOVUPS          Z3, 11320(AX)(CX*4)
+	VMOVUPS          Z3, 21568(AX)(CX*4)
 	VMULPS           Z4, Z4, Z0
 	VFMADD213PS.BCST constants<>+2176(SB), Z7, Z8
 	VFMADD213PS      Z4, Z0, Z6
 	VFMADD213PS.BCST constants<>+2208(SB), Z7, Z8
-	VMOVUPS          Z6, 11384(AX)(CX*4)
+	VMOVUPS          Z6, 21632(AX)(CX*4)
 	VMULPS           Z7, Z7, Z0
 	VFMADD213PS      Z7, Z0, Z8
-	VMOVUPS          Z8, 11448(AX)(CX*4)
+	VMOVUPS          Z8, 21696(AX)(CX*4)
 	ADDQ             $+64, CX
 	CMPQ             CX, DX
 	JLT              loop1
@@ -17124,32 +17124,32 @@ loop1:
 	VBROADCASTSD     264(AX), Z1
 	VBROADCASTSD     constants<>+544(SB), Z2
 	VCMPPD           $0x04, Z2, Z0, K1
-	VMOVUPD          21048(AX), Z2
-	VMOVUPD          21176(AX), Z3
+	VMOVUPD          40512(AX), Z2
+	VMOVUPD          40640(AX), Z3
 	XORQ             CX, CX
 
 loop2:
-	VCVTPS2PD        11256(AX)(CX*4), Z4
-	VCVTPS2PD        2552(AX)(CX*4), Z5
-	VCVTPS2PD        376(AX)(CX*4), Z6
+	VCVTPS2PD        21504(AX)(CX*4), Z4
+	VCVTPS2PD        4608(AX)(CX*4), Z5
+	VCVTPS2PD        384(AX)(CX*4), Z6
 	VADDPD           Z6, Z5, Z5
-	VCVTDQ2PD        12344(AX)(CX*4), Z7
+	VCVTDQ2PD        23616(AX)(CX*4), Z7
 	VFMADD231PD.BCST constants<>+1152(SB), Z7, Z4
 	VSUBPD           Z6, Z4, Z6
-	VMOVUPD          Z6, 19960(AX)(CX*8)
+	VMOVUPD          Z6, 38400(AX)(CX*8)
 	VSUBPD           Z5, Z4, Z6
 	VADDPD           Z6, Z3, Z3
 	VMOVAPD.Z        Z5, K1, Z5
 	VFNMADD231PD     Z0, Z5, Z4
-	VCVTPS2PD        3640(AX)(CX*4), Z5
+	VCVTPS2PD        6720(AX)(CX*4), Z5
 	VFNMADD231PD     Z1, Z5, Z4
-	VMOVUPD          Z4, 17784(AX)(CX*8)
+	VMOVUPD          Z4, 34176(AX)(CX*8)
 	VADDPD           Z4, Z2, Z2
 	ADDQ             $+8, CX
 	CMPQ             CX, DX
 	JLT              loop2
-	VMOVUPD          Z2, 21048(AX)
-	VMOVUPD          Z3, 21176(AX)
+	VMOVUPD          Z2, 40512(AX)
+	VMOVUPD          Z3, 40640(AX)
 	VZEROUPPER
 	RET
 
@@ -17164,23 +17164,23 @@ TEXT ·finishSingleGradFloat32AVX512(SB), NOSPLIT, $0-8
 	XORQ CX, CX
 
 loop1:
-	VMOVUPS          1464(AX)(CX*4), Z0
+	VMOVUPS          2496(AX)(CX*4), Z0
 	VADDPS.BCST      constants<>+1920(SB), Z0, Z1
 	VPSUBD.BCST      constants<>+1920(SB), Z1, Z1
-	VMOVUPS          1528(AX)(CX*4), Z4
+	VMOVUPS          2560(AX)(CX*4), Z4
 	VPANDQ.BCST      constants<>+672(SB), Z1, Z2
 	VADDPS.BCST      constants<>+1920(SB), Z4, Z5
 	VBROADCASTSS     constants<>+1920(SB), Z3
 	VPSUBD.BCST      constants<>+1920(SB), Z5, Z5
-	VMOVUPS          1592(AX)(CX*4), Z6
+	VMOVUPS          2624(AX)(CX*4), Z6
 	VPSUBD           Z2, Z3, Z2
 	VPANDQ.BCST      constants<>+672(SB), Z5, Z3
 	VADDPS.BCST      constants<>+1920(SB), Z6, Z8
 	VPSRLD           $0x17, Z1, Z1
 	VBROADCASTSS     constants<>+1920(SB), Z7
 	VPSUBD.BCST      constants<>+1920(SB), Z8, Z8
-	VMOVUPS          1656(AX)(CX*4), Z9
-	VMOVUPS          Z1, 12344(AX)(CX*4)
+	VMOVUPS          2688(AX)(CX*4), Z9
+	VMOVUPS          Z1, 23616(AX)(CX*4)
 	VPSUBD           Z3, Z7, Z3
 	VPANDQ.BCST      constants<>+672(SB), Z8, Z7
 	VADDPS.BCST      constants<>+1920(SB), Z9, Z11
@@ -17189,7 +17189,7 @@ loop1:
 	VBROADCASTSS     constants<>+1920(SB), Z10
 	VPSUBD.BCST      constants<>+1920(SB), Z11, Z11
 	VFMADD231PS      Z2, Z0, Z1
-	VMOVUPS          Z5, 12408(AX)(CX*4)
+	VMOVUPS          Z5, 23680(AX)(CX*4)
 	VPSUBD           Z7, Z10, Z7
 	VPANDQ.BCST      constants<>+672(SB), Z11, Z5
 	VBROADCASTSS     constants<>+1952(SB), Z0
@@ -17198,7 +17198,7 @@ loop1:
 	VBROADCASTSS     constants<>+1920(SB), Z10
 	VFMADD213PS.BCST constants<>+1984(SB), Z1, Z0
 	VFMADD231PS      Z3, Z4, Z2
-	VMOVUPS          Z8, 12472(AX)(CX*4)
+	VMOVUPS          Z8, 23744(AX)(CX*4)
 	VPSUBD           Z5, Z10, Z5
 	VFMADD213PS.BCST constants<>+2016(SB), Z1, Z0
 	VBROADCASTSS     constants<>+1952(SB), Z3
@@ -17207,7 +17207,7 @@ loop1:
 	VFMADD213PS.BCST constants<>+2048(SB), Z1, Z0
 	VFMADD213PS.BCST constants<>+1984(SB), Z2, Z3
 	VFMADD231PS      Z7, Z6, Z4
-	VMOVUPS          Z11, 12536(AX)(CX*4)
+	VMOVUPS          Z11, 23808(AX)(CX*4)
 	VFMADD213PS.BCST constants<>+2080(SB), Z1, Z0
 	VFMADD213PS.BCST constants<>+2016(SB), Z2, Z3
 	VBROADCASTSS     constants<>+1952(SB), Z6
@@ -17236,22 +17236,22 @@ loop1:
 	VFMADD213PS.BCST constants<>+2208(SB), Z2, Z3
 	VFMADD213PS.BCST constants<>+2144(SB), Z4, Z6
 	VFMADD213PS.BCST constants<>+2080(SB), Z7, Z8
-	VMOVUPS          Z0, 11256(AX)(CX*4)
+	VMOVUPS          Z0, 21504(AX)(CX*4)
 	VMULPS           Z2, Z2, Z0
 	VFMADD213PS.BCST constants<>+2176(SB), Z4, Z6
 	VFMADD213PS.BCST constants<>+2112(SB), Z7, Z8
 	VFMADD213PS      Z2, Z0, Z3
 	VFMADD213PS.BCST constants<>+2208(SB), Z4, Z6
 	VFMADD213PS.BCST constants<>+2144(SB), Z7, Z8
-	VMOVUPS          Z3, 11320(AX)(CX*4)
+	VMOVUPS          Z3, 21568(AX)(CX*4)
 	VMULPS           Z4, Z4, Z0
 	VFMADD213PS.BCST constants<>+2176(SB), Z7, Z8
 	VFMADD213PS      Z4, Z0, Z6
 	VFMADD213PS.BCST constants<>+2208(SB), Z7, Z8
-	VMOVUPS          Z6, 11384(AX)(CX*4)
+	VMOVUPS          Z6, 21632(AX)(CX*4)
 	VMULPS           Z7, Z7, Z0
 	VFMADD213PS      Z7, Z0, Z8
-	VMOVUPS          Z8, 11448(AX)(CX*4)
+	VMOVUPS          Z8, 21696(AX)(CX*4)
 	ADDQ             $+64, CX
 	CMPQ             CX, DX
 	JLT              loop1
@@ -17259,32 +17259,32 @@ loop1:
 	VBROADCASTSD     264(AX), Z1
 	VBROADCASTSD     constants<>+544(SB), Z2
 	VCMPPD           $0x04, Z2, Z0, K1
-	VMOVUPD          21048(AX), Z2
-	VMOVUPD          21176(AX), Z3
+	VMOVUPD          40512(AX), Z2
+	VMOVUPD          40640(AX), Z3
 	XORQ             CX, CX
 
 loop2:
-	VCVTPS2PD        11256(AX)(CX*4), Z4
-	VCVTPS2PD        2552(AX)(CX*4), Z5
-	VCVTPS2PD        376(AX)(CX*4), Z6
+	VCVTPS2PD        21504(AX)(CX*4), Z4
+	VCVTPS2PD        4608(AX)(CX*4), Z5
+	VCVTPS2PD        384(AX)(CX*4), Z6
 	VADDPD           Z6, Z5, Z5
-	VCVTDQ2PD        12344(AX)(CX*4), Z7
+	VCVTDQ2PD        23616(AX)(CX*4), Z7
 	VFMADD231PD.BCST constants<>+1152(SB), Z7, Z4
 	VSUBPD           Z6, Z4, Z6
-	VMOVUPD          Z6, 19960(AX)(CX*8)
+	VMOVUPD          Z6, 38400(AX)(CX*8)
 	VSUBPD           Z5, Z4, Z6
 	VADDPD           Z6, Z3, Z3
 	VMOVAPD.Z        Z5, K1, Z5
 	VFNMADD231PD     Z0, Z5, Z4
-	VCVTPS2PD        3640(AX)(CX*4), Z5
+	VCVTPS2PD        6720(AX)(CX*4), Z5
 	VFNMADD231PD     Z1, Z5, Z4
-	VMOVUPD          Z4, 17784(AX)(CX*8)
+	VMOVUPD          Z4, 34176(AX)(CX*8)
 	VADDPD           Z4, Z2, Z2
 	ADDQ             $+8, CX
 	CMPQ             CX, DX
 	JLT              loop2
-	VMOVUPD          Z2, 21048(AX)
-	VMOVUPD          Z3, 21176(AX)
+	VMOVUPD          Z2, 40512(AX)
+	VMOVUPD          Z3, 40640(AX)
 	VMOVSD           280(AX), X0
 	VCVTSD2SS        X0, X0, X0
 	VBROADCASTSS     X0, Z0
@@ -17294,18 +17294,18 @@ loop2:
 	XORQ             CX, CX
 
 loop3:
-	VMOVUPS     1464(AX)(CX*4), Z2
-	VMOVUPS     6904(AX)(CX*4), Z3
-	VMOVUPS     5816(AX)(CX*4), Z4
+	VMOVUPS     2496(AX)(CX*4), Z2
+	VMOVUPS     13056(AX)(CX*4), Z3
+	VMOVUPS     10944(AX)(CX*4), Z4
 	VADDPS.BCST constants<>+1920(SB), Z2, Z2
 	VDIVPS      Z2, Z3, Z3
-	VMOVUPS     Z3, 9080(AX)(CX*4)
+	VMOVUPS     Z3, 17280(AX)(CX*4)
 	VSUBPS      Z2, Z4, Z2
 	VMULPS      Z3, Z2, Z2
 	VMULPS      Z3, Z4, Z3
-	VFMSUB213PS 7992(AX)(CX*4), Z1, Z3
+	VFMSUB213PS 15168(AX)(CX*4), Z1, Z3
 	VFMADD231PS Z2, Z0, Z3
-	VMOVUPS     Z3, 10168(AX)(CX*4)
+	VMOVUPS     Z3, 19392(AX)(CX*4)
 	ADDQ        $+16, CX
 	CMPQ        CX, DX
 	JLT         loop3
@@ -17463,8 +17463,8 @@ loop3:
 	ADDQ             $+32, BX
 	CMPQ             BX, DX
 	JLT              loop3
-	VMOVUPD          21048(AX), Z9
-	VMOVUPD          21176(AX), Z10
+	VMOVUPD          40512(AX), Z9
+	VMOVUPD          40640(AX), Z10
 	XORQ             BX, BX
 
 loop4:
@@ -17475,8 +17475,8 @@ loop4:
 	ADDQ      $+8, BX
 	CMPQ      BX, DX
 	JLT       loop4
-	VMOVUPD   Z9, 21048(AX)
-	VMOVUPD   Z10, 21176(AX)
+	VMOVUPD   Z9, 40512(AX)
+	VMOVUPD   Z10, 40640(AX)
 	ADDQ      $+1024, DI
 	ADDQ      $+512, SI
 	ADDQ      R9, R8
@@ -17684,8 +17684,8 @@ loop4:
 	ADDQ         $+32, BX
 	CMPQ         BX, DX
 	JLT          loop4
-	VMOVUPD      21048(AX), Z9
-	VMOVUPD      21176(AX), Z10
+	VMOVUPD      40512(AX), Z9
+	VMOVUPD      40640(AX), Z10
 	XORQ         BX, BX
 
 loop5:
@@ -17696,8 +17696,8 @@ loop5:
 	ADDQ      $+8, BX
 	CMPQ      BX, DX
 	JLT       loop5
-	VMOVUPD   Z9, 21048(AX)
-	VMOVUPD   Z10, 21176(AX)
+	VMOVUPD   Z9, 40512(AX)
+	VMOVUPD   Z10, 40640(AX)
 	ADDQ      $+1024, DI
 	ADDQ      $+512, SI
 	ADDQ      R9, R8
@@ -17725,7 +17725,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Y2, Y2
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -17740,11 +17740,11 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+672(SB), Y2
-	VMOVUPS      Y3, 376(AX)(BX*4)
+	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VADDPS       (CX), Y3, Y6
-	VADDPS       576(CX), Y3, Y10
+	VADDPS       1088(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -17781,20 +17781,20 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 576(CX), Y5, Y5
-	VMAXPS       608(CX), Y2, Y2
+	VBLENDVPS    Y7, 1088(CX), Y5, Y5
+	VMAXPS       1120(CX), Y2, Y2
 	VMOVUPS      Y8, (CX)
-	VMOVUPS      Y9, 576(CX)
+	VMOVUPS      Y9, 1088(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       1152(CX), Y3, Y3
+	VADDPS       2176(CX), Y3, Y3
 	VPCMPEQD     constants<>+608(SB), Y4, Y4
-	VBLENDVPS    Y4, 1152(CX), Y5, Y5
-	VMAXPS       1184(CX), Y2, Y2
+	VBLENDVPS    Y4, 2176(CX), Y5, Y5
+	VMAXPS       2208(CX), Y2, Y2
 	VMAXPS       Y3, Y0, Y6
 	VMOVUPS      Y6, Y7
 	VFMADD132PS  constants<>+352(SB), Y1, Y7
@@ -17808,7 +17808,7 @@ loop2:
 	VMULPS       Y4, Y4, Y8
 	VFMADD213PS  Y4, Y8, Y6
 	VFMADD213PS  Y7, Y7, Y6
-	VMOVUPS      Y6, 1152(CX)
+	VMOVUPS      Y6, 2176(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
@@ -17817,9 +17817,9 @@ loop2:
 	MOVQ         56(AX), DI
 	VADDPS       1088(DI), Y3, Y3
 	VADDPS       constants<>+736(SB), Y6, Y6
-	VMOVUPS      Y6, 1464(AX)(BX*4)
-	VMOVUPS      Y3, 3640(AX)(BX*4)
-	VMOVUPS      Y5, 2552(AX)(BX*4)
+	VMOVUPS      Y6, 2496(AX)(BX*4)
+	VMOVUPS      Y3, 6720(AX)(BX*4)
+	VMOVUPS      Y5, 4608(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, BX
@@ -17850,7 +17850,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Z7, Z7
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -17865,7 +17865,7 @@ loop2:
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
 	VBROADCASTSS  constants<>+672(SB), Z7
-	VMOVUPS       Z8, 376(AX)(BX*4)
+	VMOVUPS       Z8, 384(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
 	VADDPS        (CX), Z8, Z11
@@ -17873,25 +17873,25 @@ loop2:
 	VMOVUPS       (CX), K1, Z10
 	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
-	VADDPS        576(CX), Z8, Z14
+	VADDPS        1088(CX), Z8, Z14
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       576(CX), K2, Z10
+	VMOVUPS       1088(CX), K2, Z10
 	VSUBPS        Z1, Z13, Z12
-	VMAXPS        640(CX), Z7, Z7
+	VMAXPS        1152(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z14, Z15
-	VADDPS        1152(CX), Z8, Z16
+	VADDPS        2176(CX), Z8, Z16
 	VPERMPS       Z6, Z13, Z8
 	VFMADD132PS   Z2, Z1, Z15
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z14, K2
-	VMOVUPS       1152(CX), K3, Z10
+	VMOVUPS       2176(CX), K3, Z10
 	VPADDD        Z8, Z13, Z13
 	VSUBPS        Z1, Z15, Z17
-	VMAXPS        1216(CX), Z7, Z7
+	VMAXPS        2240(CX), Z7, Z7
 	VMOVUPS       Z4, Z8
 	VFNMADD132PS  Z3, Z14, Z17
 	VMOVUPS       Z16, Z19
@@ -17919,7 +17919,7 @@ loop2:
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z15, Z15, K2, Z12
 	VMOVUPS       Z4, Z13
-	VMOVUPS       Z12, 576(CX)
+	VMOVUPS       Z12, 1088(CX)
 	VFMADD213PS   Z5, Z9, Z13
 	PREFETCHT1    (DI)
 	VMULPS        Z9, Z9, Z15
@@ -17927,7 +17927,7 @@ loop2:
 	VFMADD213PS   Z9, Z15, Z13
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z19, Z19, K3, Z13
-	VMOVUPS       Z13, 1152(CX)
+	VMOVUPS       Z13, 2176(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -17936,9 +17936,9 @@ loop2:
 	VADDPS        Z12, Z13, Z13
 	VADDPS        Z14, Z16, Z16
 	VADDPS.BCST   constants<>+736(SB), Z13, Z13
-	VMOVUPS       Z13, 1464(AX)(BX*4)
-	VMOVUPS       Z16, 3640(AX)(BX*4)
-	VMOVUPS       Z10, 2552(AX)(BX*4)
+	VMOVUPS       Z13, 2496(AX)(BX*4)
+	VMOVUPS       Z16, 6720(AX)(BX*4)
+	VMOVUPS       Z10, 4608(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, BX
@@ -17964,7 +17964,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Y2, Y2
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -17979,11 +17979,11 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+672(SB), Y2
-	VMOVUPS      Y3, 376(AX)(BX*4)
+	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VADDPS       (CX), Y3, Y6
-	VADDPS       576(CX), Y3, Y10
+	VADDPS       1088(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -18020,18 +18020,18 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 576(CX), Y5, Y5
-	VMAXPS       608(CX), Y2, Y2
+	VBLENDVPS    Y7, 1088(CX), Y5, Y5
+	VMAXPS       1120(CX), Y2, Y2
 	VMOVUPS      Y8, (CX)
-	VMOVUPS      Y9, 576(CX)
+	VMOVUPS      Y9, 1088(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       1152(CX), Y3, Y6
-	VADDPS       1728(CX), Y3, Y9
+	VADDPS       2176(CX), Y3, Y6
+	VADDPS       3264(CX), Y3, Y9
 	VMAXPS       Y6, Y0, Y7
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
@@ -18054,11 +18054,11 @@ loop2:
 	VPCMPEQD     constants<>+608(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y7
 	VFMADD213PS  constants<>+448(SB), Y3, Y7
-	VBLENDVPS    Y11, 1152(CX), Y5, Y5
+	VBLENDVPS    Y11, 2176(CX), Y5, Y5
 	VMULPS       Y3, Y3, Y11
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       1184(CX), Y2, Y2
+	VMAXPS       2208(CX), Y2, Y2
 	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+640(SB), Y4, Y3
@@ -18068,10 +18068,10 @@ loop2:
 	VMULPS       Y10, Y10, Y8
 	VFMADD213PS  Y10, Y8, Y4
 	VFMADD213PS  Y12, Y12, Y4
-	VBLENDVPS    Y3, 1728(CX), Y5, Y5
-	VMAXPS       1760(CX), Y2, Y2
-	VMOVUPS      Y7, 1152(CX)
-	VMOVUPS      Y4, 1728(CX)
+	VBLENDVPS    Y3, 3264(CX), Y5, Y5
+	VMAXPS       3296(CX), Y2, Y2
+	VMOVUPS      Y7, 2176(CX)
+	VMOVUPS      Y4, 3264(CX)
 	VADDPS       Y7, Y4, Y4
 	VADDPS       Y6, Y9, Y9
 	MOVQ         56(AX), DI
@@ -18079,9 +18079,9 @@ loop2:
 	MOVQ         56(AX), DI
 	VADDPS       1088(DI), Y9, Y9
 	VADDPS       constants<>+736(SB), Y4, Y4
-	VMOVUPS      Y4, 1464(AX)(BX*4)
-	VMOVUPS      Y9, 3640(AX)(BX*4)
-	VMOVUPS      Y5, 2552(AX)(BX*4)
+	VMOVUPS      Y4, 2496(AX)(BX*4)
+	VMOVUPS      Y9, 6720(AX)(BX*4)
+	VMOVUPS      Y5, 4608(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, BX
@@ -18112,7 +18112,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Z7, Z7
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -18127,7 +18127,7 @@ loop2:
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
 	VBROADCASTSS  constants<>+672(SB), Z7
-	VMOVUPS       Z8, 376(AX)(BX*4)
+	VMOVUPS       Z8, 384(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
 	VADDPS        (CX), Z8, Z11
@@ -18135,29 +18135,29 @@ loop2:
 	VMOVUPS       (CX), K1, Z10
 	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
-	VADDPS        576(CX), Z8, Z15
+	VADDPS        1088(CX), Z8, Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       576(CX), K2, Z10
+	VMOVUPS       1088(CX), K2, Z10
 	VSUBPS        Z1, Z13, Z12
-	VMAXPS        640(CX), Z7, Z7
+	VMAXPS        1152(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VADDPS        1152(CX), Z8, Z17
+	VADDPS        2176(CX), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVUPS       1152(CX), K3, Z10
+	VMOVUPS       2176(CX), K3, Z10
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z1, Z16, Z18
-	VMAXPS        1216(CX), Z7, Z7
+	VMAXPS        2240(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z18
 	VMOVUPS       Z17, Z19
-	VADDPS        1728(CX), Z8, Z20
+	VADDPS        3264(CX), Z8, Z20
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z8
 	VFMADD132PS   Z2, Z1, Z19
@@ -18165,11 +18165,11 @@ loop2:
 	VMULPS        Z12, Z12, Z9
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVUPS       1728(CX), K4, Z10
+	VMOVUPS       3264(CX), K4, Z10
 	VFMADD213PS   Z12, Z9, Z14
 	VPADDD        Z8, Z16, Z16
 	VSUBPS        Z1, Z19, Z8
-	VMAXPS        1792(CX), Z7, Z7
+	VMAXPS        3328(CX), Z7, Z7
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z9
 	VFNMADD132PS  Z3, Z17, Z8
@@ -18190,7 +18190,7 @@ loop2:
 	VFMADD213PS.Z Z16, Z16, K2, Z9
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z20, Z12
-	VMOVUPS       Z9, 576(CX)
+	VMOVUPS       Z9, 1088(CX)
 	VFMADD213PS   Z5, Z8, Z13
 	VPERMPS       Z6, Z21, Z18
 	PREFETCHT1    (DI)
@@ -18202,7 +18202,7 @@ loop2:
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z19, Z19, K3, Z13
 	VMOVUPS       Z4, Z8
-	VMOVUPS       Z13, 1152(CX)
+	VMOVUPS       Z13, 2176(CX)
 	VFMADD213PS   Z5, Z12, Z8
 	PREFETCHT1    (DI)
 	VMULPS        Z12, Z12, Z16
@@ -18210,7 +18210,7 @@ loop2:
 	VFMADD213PS   Z12, Z16, Z8
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z21, Z21, K1, Z8
-	VMOVUPS       Z8, 1728(CX)
+	VMOVUPS       Z8, 3264(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -18221,9 +18221,9 @@ loop2:
 	VADDPS        Z9, Z8, Z8
 	VADDPS        Z15, Z20, Z20
 	VADDPS.BCST   constants<>+736(SB), Z8, Z8
-	VMOVUPS       Z8, 1464(AX)(BX*4)
-	VMOVUPS       Z20, 3640(AX)(BX*4)
-	VMOVUPS       Z10, 2552(AX)(BX*4)
+	VMOVUPS       Z8, 2496(AX)(BX*4)
+	VMOVUPS       Z20, 6720(AX)(BX*4)
+	VMOVUPS       Z10, 4608(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, BX
@@ -18249,7 +18249,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Y2, Y2
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -18264,11 +18264,11 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+672(SB), Y2
-	VMOVUPS      Y3, 376(AX)(BX*4)
+	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VADDPS       (CX), Y3, Y6
-	VADDPS       576(CX), Y3, Y10
+	VADDPS       1088(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -18305,18 +18305,18 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 576(CX), Y5, Y5
-	VMAXPS       608(CX), Y2, Y2
+	VBLENDVPS    Y7, 1088(CX), Y5, Y5
+	VMAXPS       1120(CX), Y2, Y2
 	VMOVUPS      Y8, (CX)
-	VMOVUPS      Y9, 576(CX)
+	VMOVUPS      Y9, 1088(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       1152(CX), Y3, Y6
-	VADDPS       1728(CX), Y3, Y10
+	VADDPS       2176(CX), Y3, Y6
+	VADDPS       3264(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -18339,11 +18339,11 @@ loop2:
 	VPCMPEQD     constants<>+608(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 1152(CX), Y5, Y5
+	VBLENDVPS    Y12, 2176(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       1184(CX), Y2, Y2
+	VMAXPS       2208(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
@@ -18353,10 +18353,10 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 1728(CX), Y5, Y5
-	VMAXPS       1760(CX), Y2, Y2
-	VMOVUPS      Y8, 1152(CX)
-	VMOVUPS      Y9, 1728(CX)
+	VBLENDVPS    Y7, 3264(CX), Y5, Y5
+	VMAXPS       3296(CX), Y2, Y2
+	VMOVUPS      Y8, 2176(CX)
+	VMOVUPS      Y9, 3264(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
@@ -18367,10 +18367,10 @@ loop2:
 	VMOVUPS      Y9, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1120(R9)
-	VADDPS       2304(CX), Y3, Y3
+	VADDPS       4352(CX), Y3, Y3
 	VPCMPEQD     constants<>+704(SB), Y4, Y4
-	VBLENDVPS    Y4, 2304(CX), Y5, Y5
-	VMAXPS       2336(CX), Y2, Y2
+	VBLENDVPS    Y4, 4352(CX), Y5, Y5
+	VMAXPS       4384(CX), Y2, Y2
 	VMAXPS       Y3, Y0, Y6
 	VMOVUPS      Y6, Y7
 	VFMADD132PS  constants<>+352(SB), Y1, Y7
@@ -18384,7 +18384,7 @@ loop2:
 	VMULPS       Y4, Y4, Y8
 	VFMADD213PS  Y4, Y8, Y6
 	VFMADD213PS  Y7, Y7, Y6
-	VMOVUPS      Y6, 2304(CX)
+	VMOVUPS      Y6, 4352(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
@@ -18393,9 +18393,9 @@ loop2:
 	MOVQ         56(AX), DI
 	VADDPS       1120(DI), Y3, Y3
 	VADDPS       constants<>+736(SB), Y6, Y6
-	VMOVUPS      Y6, 1464(AX)(BX*4)
-	VMOVUPS      Y3, 3640(AX)(BX*4)
-	VMOVUPS      Y5, 2552(AX)(BX*4)
+	VMOVUPS      Y6, 2496(AX)(BX*4)
+	VMOVUPS      Y3, 6720(AX)(BX*4)
+	VMOVUPS      Y5, 4608(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, BX
@@ -18426,7 +18426,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Z7, Z7
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -18441,7 +18441,7 @@ loop2:
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
 	VBROADCASTSS  constants<>+672(SB), Z7
-	VMOVUPS       Z8, 376(AX)(BX*4)
+	VMOVUPS       Z8, 384(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
 	VADDPS        (CX), Z8, Z11
@@ -18449,29 +18449,29 @@ loop2:
 	VMOVUPS       (CX), K1, Z10
 	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
-	VADDPS        576(CX), Z8, Z15
+	VADDPS        1088(CX), Z8, Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       576(CX), K2, Z10
+	VMOVUPS       1088(CX), K2, Z10
 	VSUBPS        Z1, Z13, Z12
-	VMAXPS        640(CX), Z7, Z7
+	VMAXPS        1152(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VADDPS        1152(CX), Z8, Z17
+	VADDPS        2176(CX), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVUPS       1152(CX), K3, Z10
+	VMOVUPS       2176(CX), K3, Z10
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z1, Z16, Z19
-	VMAXPS        1216(CX), Z7, Z7
+	VMAXPS        2240(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z19
 	VMOVUPS       Z17, Z21
-	VADDPS        1728(CX), Z8, Z22
+	VADDPS        3264(CX), Z8, Z22
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
@@ -18479,11 +18479,11 @@ loop2:
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVUPS       1728(CX), K4, Z10
+	VMOVUPS       3264(CX), K4, Z10
 	VFMADD213PS   Z12, Z18, Z14
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z12
-	VMAXPS        1792(CX), Z7, Z7
+	VMAXPS        3328(CX), Z7, Z7
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z17, Z12
@@ -18504,7 +18504,7 @@ loop2:
 	VFMADD213PS.Z Z16, Z16, K2, Z13
 	VMOVUPS       Z4, Z16
 	VFNMADD132PS  Z3, Z22, Z18
-	VMOVUPS       Z13, 576(CX)
+	VMOVUPS       Z13, 1088(CX)
 	VFMADD213PS   Z5, Z12, Z16
 	VPERMPS       Z6, Z23, Z20
 	PREFETCHT1    (DI)
@@ -18516,7 +18516,7 @@ loop2:
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z21, Z21, K3, Z16
 	VMOVUPS       Z4, Z12
-	VMOVUPS       Z16, 1152(CX)
+	VMOVUPS       Z16, 2176(CX)
 	VFMADD213PS   Z5, Z18, Z12
 	PREFETCHT1    (DI)
 	VMULPS        Z18, Z18, Z19
@@ -18524,7 +18524,7 @@ loop2:
 	VFMADD213PS   Z18, Z19, Z12
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z23, Z23, K1, Z12
-	VMOVUPS       Z12, 1728(CX)
+	VMOVUPS       Z12, 3264(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -18534,10 +18534,10 @@ loop2:
 	VADDPS        Z17, Z22, Z22
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z15, Z22, Z22
-	VADDPS        2304(CX), Z8, Z8
+	VADDPS        4352(CX), Z8, Z8
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       2304(CX), K1, Z10
-	VMAXPS        2368(CX), Z7, Z7
+	VMOVUPS       4352(CX), K1, Z10
+	VMAXPS        4416(CX), Z7, Z7
 	VMOVUPS       Z8, Z11
 	VFMADD132PS   Z2, Z1, Z11
 	VCMPPS        $0x15, Z0, Z8, K1
@@ -18551,16 +18551,16 @@ loop2:
 	VMULPS        Z9, Z9, Z14
 	VFMADD213PS   Z9, Z14, Z13
 	VFMADD213PS.Z Z11, Z11, K1, Z13
-	VMOVUPS       Z13, 2304(CX)
+	VMOVUPS       Z13, 4352(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
 	VADDPS        Z12, Z13, Z13
 	VADDPS        Z22, Z8, Z8
 	VADDPS.BCST   constants<>+736(SB), Z13, Z13
-	VMOVUPS       Z13, 1464(AX)(BX*4)
-	VMOVUPS       Z8, 3640(AX)(BX*4)
-	VMOVUPS       Z10, 2552(AX)(BX*4)
+	VMOVUPS       Z13, 2496(AX)(BX*4)
+	VMOVUPS       Z8, 6720(AX)(BX*4)
+	VMOVUPS       Z10, 4608(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, BX
@@ -18586,7 +18586,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Y2, Y2
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -18601,11 +18601,11 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+672(SB), Y2
-	VMOVUPS      Y3, 376(AX)(BX*4)
+	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VADDPS       (CX), Y3, Y6
-	VADDPS       576(CX), Y3, Y10
+	VADDPS       1088(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -18642,18 +18642,18 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 576(CX), Y5, Y5
-	VMAXPS       608(CX), Y2, Y2
+	VBLENDVPS    Y7, 1088(CX), Y5, Y5
+	VMAXPS       1120(CX), Y2, Y2
 	VMOVUPS      Y8, (CX)
-	VMOVUPS      Y9, 576(CX)
+	VMOVUPS      Y9, 1088(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       1152(CX), Y3, Y6
-	VADDPS       1728(CX), Y3, Y10
+	VADDPS       2176(CX), Y3, Y6
+	VADDPS       3264(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -18676,11 +18676,11 @@ loop2:
 	VPCMPEQD     constants<>+608(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 1152(CX), Y5, Y5
+	VBLENDVPS    Y12, 2176(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       1184(CX), Y2, Y2
+	VMAXPS       2208(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
@@ -18690,10 +18690,10 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 1728(CX), Y5, Y5
-	VMAXPS       1760(CX), Y2, Y2
-	VMOVUPS      Y8, 1152(CX)
-	VMOVUPS      Y9, 1728(CX)
+	VBLENDVPS    Y7, 3264(CX), Y5, Y5
+	VMAXPS       3296(CX), Y2, Y2
+	VMOVUPS      Y8, 2176(CX)
+	VMOVUPS      Y9, 3264(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
@@ -18704,8 +18704,8 @@ loop2:
 	VMOVUPS      Y9, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1120(R9)
-	VADDPS       2304(CX), Y3, Y6
-	VADDPS       2880(CX), Y3, Y10
+	VADDPS       4352(CX), Y3, Y6
+	VADDPS       5440(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -18728,11 +18728,11 @@ loop2:
 	VPCMPEQD     constants<>+704(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 2304(CX), Y5, Y5
+	VBLENDVPS    Y12, 4352(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       2336(CX), Y2, Y2
+	VMAXPS       4384(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2432(SB), Y4, Y7
@@ -18742,18 +18742,18 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 2880(CX), Y5, Y5
-	VMAXPS       2912(CX), Y2, Y2
-	VMOVUPS      Y8, 2304(CX)
-	VMOVUPS      Y9, 2880(CX)
+	VBLENDVPS    Y7, 5440(CX), Y5, Y5
+	VMAXPS       5472(CX), Y2, Y2
+	VMOVUPS      Y8, 4352(CX)
+	VMOVUPS      Y9, 5440(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       3456(CX), Y3, Y6
-	VADDPS       4032(CX), Y3, Y9
+	VADDPS       6528(CX), Y3, Y6
+	VADDPS       7616(CX), Y3, Y9
 	VMAXPS       Y6, Y0, Y7
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
@@ -18776,11 +18776,11 @@ loop2:
 	VPCMPEQD     constants<>+2464(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y7
 	VFMADD213PS  constants<>+448(SB), Y3, Y7
-	VBLENDVPS    Y11, 3456(CX), Y5, Y5
+	VBLENDVPS    Y11, 6528(CX), Y5, Y5
 	VMULPS       Y3, Y3, Y11
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       3488(CX), Y2, Y2
+	VMAXPS       6560(CX), Y2, Y2
 	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2496(SB), Y4, Y3
@@ -18790,10 +18790,10 @@ loop2:
 	VMULPS       Y10, Y10, Y8
 	VFMADD213PS  Y10, Y8, Y4
 	VFMADD213PS  Y12, Y12, Y4
-	VBLENDVPS    Y3, 4032(CX), Y5, Y5
-	VMAXPS       4064(CX), Y2, Y2
-	VMOVUPS      Y7, 3456(CX)
-	VMOVUPS      Y4, 4032(CX)
+	VBLENDVPS    Y3, 7616(CX), Y5, Y5
+	VMAXPS       7648(CX), Y2, Y2
+	VMOVUPS      Y7, 6528(CX)
+	VMOVUPS      Y4, 7616(CX)
 	VADDPS       Y7, Y4, Y4
 	VADDPS       Y6, Y9, Y9
 	MOVQ         56(AX), DI
@@ -18805,9 +18805,9 @@ loop2:
 	MOVQ         56(AX), DI
 	VADDPS       1120(DI), Y9, Y9
 	VADDPS       constants<>+736(SB), Y4, Y4
-	VMOVUPS      Y4, 1464(AX)(BX*4)
-	VMOVUPS      Y9, 3640(AX)(BX*4)
-	VMOVUPS      Y5, 2552(AX)(BX*4)
+	VMOVUPS      Y4, 2496(AX)(BX*4)
+	VMOVUPS      Y9, 6720(AX)(BX*4)
+	VMOVUPS      Y5, 4608(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, BX
@@ -18838,7 +18838,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Z7, Z7
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -18853,7 +18853,7 @@ loop2:
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
 	VBROADCASTSS  constants<>+672(SB), Z7
-	VMOVUPS       Z8, 376(AX)(BX*4)
+	VMOVUPS       Z8, 384(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
 	VADDPS        (CX), Z8, Z11
@@ -18861,29 +18861,29 @@ loop2:
 	VMOVUPS       (CX), K1, Z10
 	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
-	VADDPS        576(CX), Z8, Z15
+	VADDPS        1088(CX), Z8, Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       576(CX), K2, Z10
+	VMOVUPS       1088(CX), K2, Z10
 	VSUBPS        Z1, Z13, Z12
-	VMAXPS        640(CX), Z7, Z7
+	VMAXPS        1152(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VADDPS        1152(CX), Z8, Z17
+	VADDPS        2176(CX), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVUPS       1152(CX), K3, Z10
+	VMOVUPS       2176(CX), K3, Z10
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z1, Z16, Z19
-	VMAXPS        1216(CX), Z7, Z7
+	VMAXPS        2240(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z19
 	VMOVUPS       Z17, Z21
-	VADDPS        1728(CX), Z8, Z22
+	VADDPS        3264(CX), Z8, Z22
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
@@ -18891,11 +18891,11 @@ loop2:
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVUPS       1728(CX), K4, Z10
+	VMOVUPS       3264(CX), K4, Z10
 	VFMADD213PS   Z12, Z18, Z14
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z12
-	VMAXPS        1792(CX), Z7, Z7
+	VMAXPS        3328(CX), Z7, Z7
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z17, Z12
@@ -18916,7 +18916,7 @@ loop2:
 	VFMADD213PS.Z Z16, Z16, K2, Z13
 	VMOVUPS       Z4, Z16
 	VFNMADD132PS  Z3, Z22, Z18
-	VMOVUPS       Z13, 576(CX)
+	VMOVUPS       Z13, 1088(CX)
 	VFMADD213PS   Z5, Z12, Z16
 	VPERMPS       Z6, Z23, Z20
 	PREFETCHT1    (DI)
@@ -18928,7 +18928,7 @@ loop2:
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z21, Z21, K3, Z16
 	VMOVUPS       Z4, Z12
-	VMOVUPS       Z16, 1152(CX)
+	VMOVUPS       Z16, 2176(CX)
 	VFMADD213PS   Z5, Z18, Z12
 	PREFETCHT1    (DI)
 	VMULPS        Z18, Z18, Z19
@@ -18936,7 +18936,7 @@ loop2:
 	VFMADD213PS   Z18, Z19, Z12
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z23, Z23, K1, Z12
-	VMOVUPS       Z12, 1728(CX)
+	VMOVUPS       Z12, 3264(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -18946,34 +18946,34 @@ loop2:
 	VADDPS        Z17, Z22, Z22
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z15, Z22, Z22
-	VADDPS        2304(CX), Z8, Z11
+	VADDPS        4352(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       2304(CX), K1, Z10
-	VMAXPS        2368(CX), Z7, Z7
+	VMOVUPS       4352(CX), K1, Z10
+	VMAXPS        4416(CX), Z7, Z7
 	VMOVUPS       Z11, Z14
-	VADDPS        2880(CX), Z8, Z16
+	VADDPS        5440(CX), Z8, Z16
 	VFMADD132PS   Z2, Z1, Z14
 	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       2880(CX), K2, Z10
+	VMOVUPS       5440(CX), K2, Z10
 	VSUBPS        Z1, Z14, Z13
-	VMAXPS        2944(CX), Z7, Z7
+	VMAXPS        5504(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z13
 	VMOVUPS       Z16, Z17
-	VADDPS        3456(CX), Z8, Z18
+	VADDPS        6528(CX), Z8, Z18
 	VPERMPS       Z6, Z14, Z15
 	VFMADD132PS   Z2, Z1, Z17
 	VPCMPEQD.BCST constants<>+2464(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K2
-	VMOVUPS       3456(CX), K3, Z10
+	VMOVUPS       6528(CX), K3, Z10
 	VPADDD        Z15, Z14, Z14
 	VSUBPS        Z1, Z17, Z19
-	VMAXPS        3520(CX), Z7, Z7
+	VMAXPS        6592(CX), Z7, Z7
 	VMOVUPS       Z4, Z15
 	VFNMADD132PS  Z3, Z16, Z19
 	VMOVUPS       Z18, Z20
-	VADDPS        4032(CX), Z8, Z21
+	VADDPS        7616(CX), Z8, Z21
 	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z17, Z8
 	VFMADD132PS   Z2, Z1, Z20
@@ -18981,16 +18981,16 @@ loop2:
 	VMULPS        Z13, Z13, Z9
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
-	VMOVUPS       4032(CX), K4, Z10
+	VMOVUPS       7616(CX), K4, Z10
 	VFMADD213PS   Z13, Z9, Z15
 	VPADDD        Z8, Z17, Z17
 	VSUBPS        Z1, Z20, Z8
-	VMAXPS        4096(CX), Z7, Z7
+	VMAXPS        7680(CX), Z7, Z7
 	VFMADD213PS.Z Z14, Z14, K1, Z15
 	VMOVUPS       Z4, Z9
 	VFNMADD132PS  Z3, Z18, Z8
 	VMOVUPS       Z21, Z23
-	VMOVUPS       Z15, 2304(CX)
+	VMOVUPS       Z15, 4352(CX)
 	VFMADD213PS   Z5, Z19, Z9
 	VPERMPS       Z6, Z20, Z14
 	VFMADD132PS   Z2, Z1, Z23
@@ -19006,7 +19006,7 @@ loop2:
 	VFMADD213PS.Z Z17, Z17, K2, Z9
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z21, Z13
-	VMOVUPS       Z9, 2880(CX)
+	VMOVUPS       Z9, 5440(CX)
 	VFMADD213PS   Z5, Z8, Z14
 	VPERMPS       Z6, Z23, Z19
 	PREFETCHT1    (DI)
@@ -19018,7 +19018,7 @@ loop2:
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z20, Z20, K3, Z14
 	VMOVUPS       Z4, Z8
-	VMOVUPS       Z14, 3456(CX)
+	VMOVUPS       Z14, 6528(CX)
 	VFMADD213PS   Z5, Z13, Z8
 	PREFETCHT1    (DI)
 	VMULPS        Z13, Z13, Z17
@@ -19026,7 +19026,7 @@ loop2:
 	VFMADD213PS   Z13, Z17, Z8
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z23, Z23, K1, Z8
-	VMOVUPS       Z8, 4032(CX)
+	VMOVUPS       Z8, 7616(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -19039,9 +19039,9 @@ loop2:
 	VADDPS        Z12, Z8, Z8
 	VADDPS        Z22, Z21, Z21
 	VADDPS.BCST   constants<>+736(SB), Z8, Z8
-	VMOVUPS       Z8, 1464(AX)(BX*4)
-	VMOVUPS       Z21, 3640(AX)(BX*4)
-	VMOVUPS       Z10, 2552(AX)(BX*4)
+	VMOVUPS       Z8, 2496(AX)(BX*4)
+	VMOVUPS       Z21, 6720(AX)(BX*4)
+	VMOVUPS       Z10, 4608(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, BX
@@ -19067,7 +19067,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Y2, Y2
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -19082,11 +19082,11 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+672(SB), Y2
-	VMOVUPS      Y3, 376(AX)(BX*4)
+	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VADDPS       (CX), Y3, Y6
-	VADDPS       576(CX), Y3, Y10
+	VADDPS       1088(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -19123,18 +19123,18 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 576(CX), Y5, Y5
-	VMAXPS       608(CX), Y2, Y2
+	VBLENDVPS    Y7, 1088(CX), Y5, Y5
+	VMAXPS       1120(CX), Y2, Y2
 	VMOVUPS      Y8, (CX)
-	VMOVUPS      Y9, 576(CX)
+	VMOVUPS      Y9, 1088(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       1152(CX), Y3, Y6
-	VADDPS       1728(CX), Y3, Y10
+	VADDPS       2176(CX), Y3, Y6
+	VADDPS       3264(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -19157,11 +19157,11 @@ loop2:
 	VPCMPEQD     constants<>+608(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 1152(CX), Y5, Y5
+	VBLENDVPS    Y12, 2176(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       1184(CX), Y2, Y2
+	VMAXPS       2208(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
@@ -19171,10 +19171,10 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 1728(CX), Y5, Y5
-	VMAXPS       1760(CX), Y2, Y2
-	VMOVUPS      Y8, 1152(CX)
-	VMOVUPS      Y9, 1728(CX)
+	VBLENDVPS    Y7, 3264(CX), Y5, Y5
+	VMAXPS       3296(CX), Y2, Y2
+	VMOVUPS      Y8, 2176(CX)
+	VMOVUPS      Y9, 3264(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
@@ -19185,8 +19185,8 @@ loop2:
 	VMOVUPS      Y9, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1120(R9)
-	VADDPS       2304(CX), Y3, Y6
-	VADDPS       2880(CX), Y3, Y10
+	VADDPS       4352(CX), Y3, Y6
+	VADDPS       5440(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -19209,11 +19209,11 @@ loop2:
 	VPCMPEQD     constants<>+704(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 2304(CX), Y5, Y5
+	VBLENDVPS    Y12, 4352(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       2336(CX), Y2, Y2
+	VMAXPS       4384(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2432(SB), Y4, Y7
@@ -19223,18 +19223,18 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 2880(CX), Y5, Y5
-	VMAXPS       2912(CX), Y2, Y2
-	VMOVUPS      Y8, 2304(CX)
-	VMOVUPS      Y9, 2880(CX)
+	VBLENDVPS    Y7, 5440(CX), Y5, Y5
+	VMAXPS       5472(CX), Y2, Y2
+	VMOVUPS      Y8, 4352(CX)
+	VMOVUPS      Y9, 5440(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       3456(CX), Y3, Y6
-	VADDPS       4032(CX), Y3, Y10
+	VADDPS       6528(CX), Y3, Y6
+	VADDPS       7616(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -19257,11 +19257,11 @@ loop2:
 	VPCMPEQD     constants<>+2464(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 3456(CX), Y5, Y5
+	VBLENDVPS    Y12, 6528(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       3488(CX), Y2, Y2
+	VMAXPS       6560(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2496(SB), Y4, Y7
@@ -19271,10 +19271,10 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 4032(CX), Y5, Y5
-	VMAXPS       4064(CX), Y2, Y2
-	VMOVUPS      Y8, 3456(CX)
-	VMOVUPS      Y9, 4032(CX)
+	VBLENDVPS    Y7, 7616(CX), Y5, Y5
+	VMAXPS       7648(CX), Y2, Y2
+	VMOVUPS      Y8, 6528(CX)
+	VMOVUPS      Y9, 7616(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
@@ -19289,8 +19289,8 @@ loop2:
 	VMOVUPS      Y9, 128(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1152(R9)
-	VADDPS       4608(CX), Y3, Y6
-	VADDPS       5184(CX), Y3, Y9
+	VADDPS       8704(CX), Y3, Y6
+	VADDPS       9792(CX), Y3, Y9
 	VMAXPS       Y6, Y0, Y7
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
@@ -19313,11 +19313,11 @@ loop2:
 	VPCMPEQD     constants<>+2848(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y7
 	VFMADD213PS  constants<>+448(SB), Y3, Y7
-	VBLENDVPS    Y11, 4608(CX), Y5, Y5
+	VBLENDVPS    Y11, 8704(CX), Y5, Y5
 	VMULPS       Y3, Y3, Y11
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       4640(CX), Y2, Y2
+	VMAXPS       8736(CX), Y2, Y2
 	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2880(SB), Y4, Y3
@@ -19327,10 +19327,10 @@ loop2:
 	VMULPS       Y10, Y10, Y8
 	VFMADD213PS  Y10, Y8, Y4
 	VFMADD213PS  Y12, Y12, Y4
-	VBLENDVPS    Y3, 5184(CX), Y5, Y5
-	VMAXPS       5216(CX), Y2, Y2
-	VMOVUPS      Y7, 4608(CX)
-	VMOVUPS      Y4, 5184(CX)
+	VBLENDVPS    Y3, 9792(CX), Y5, Y5
+	VMAXPS       9824(CX), Y2, Y2
+	VMOVUPS      Y7, 8704(CX)
+	VMOVUPS      Y4, 9792(CX)
 	VADDPS       Y7, Y4, Y4
 	VADDPS       Y6, Y9, Y9
 	MOVQ         56(AX), DI
@@ -19338,9 +19338,9 @@ loop2:
 	MOVQ         56(AX), DI
 	VADDPS       1152(DI), Y9, Y9
 	VADDPS       constants<>+736(SB), Y4, Y4
-	VMOVUPS      Y4, 1464(AX)(BX*4)
-	VMOVUPS      Y9, 3640(AX)(BX*4)
-	VMOVUPS      Y5, 2552(AX)(BX*4)
+	VMOVUPS      Y4, 2496(AX)(BX*4)
+	VMOVUPS      Y9, 6720(AX)(BX*4)
+	VMOVUPS      Y5, 4608(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, BX
@@ -19371,7 +19371,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Z7, Z7
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -19386,7 +19386,7 @@ loop2:
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
 	VBROADCASTSS  constants<>+672(SB), Z7
-	VMOVUPS       Z8, 376(AX)(BX*4)
+	VMOVUPS       Z8, 384(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
 	VADDPS        (CX), Z8, Z11
@@ -19394,29 +19394,29 @@ loop2:
 	VMOVUPS       (CX), K1, Z10
 	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
-	VADDPS        576(CX), Z8, Z15
+	VADDPS        1088(CX), Z8, Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       576(CX), K2, Z10
+	VMOVUPS       1088(CX), K2, Z10
 	VSUBPS        Z1, Z13, Z12
-	VMAXPS        640(CX), Z7, Z7
+	VMAXPS        1152(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VADDPS        1152(CX), Z8, Z17
+	VADDPS        2176(CX), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVUPS       1152(CX), K3, Z10
+	VMOVUPS       2176(CX), K3, Z10
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z1, Z16, Z19
-	VMAXPS        1216(CX), Z7, Z7
+	VMAXPS        2240(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z19
 	VMOVUPS       Z17, Z21
-	VADDPS        1728(CX), Z8, Z22
+	VADDPS        3264(CX), Z8, Z22
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
@@ -19424,11 +19424,11 @@ loop2:
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVUPS       1728(CX), K4, Z10
+	VMOVUPS       3264(CX), K4, Z10
 	VFMADD213PS   Z12, Z18, Z14
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z12
-	VMAXPS        1792(CX), Z7, Z7
+	VMAXPS        3328(CX), Z7, Z7
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z17, Z12
@@ -19449,7 +19449,7 @@ loop2:
 	VFMADD213PS.Z Z16, Z16, K2, Z13
 	VMOVUPS       Z4, Z16
 	VFNMADD132PS  Z3, Z22, Z18
-	VMOVUPS       Z13, 576(CX)
+	VMOVUPS       Z13, 1088(CX)
 	VFMADD213PS   Z5, Z12, Z16
 	VPERMPS       Z6, Z23, Z20
 	PREFETCHT1    (DI)
@@ -19461,7 +19461,7 @@ loop2:
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z21, Z21, K3, Z16
 	VMOVUPS       Z4, Z12
-	VMOVUPS       Z16, 1152(CX)
+	VMOVUPS       Z16, 2176(CX)
 	VFMADD213PS   Z5, Z18, Z12
 	PREFETCHT1    (DI)
 	VMULPS        Z18, Z18, Z19
@@ -19469,7 +19469,7 @@ loop2:
 	VFMADD213PS   Z18, Z19, Z12
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z23, Z23, K1, Z12
-	VMOVUPS       Z12, 1728(CX)
+	VMOVUPS       Z12, 3264(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -19479,34 +19479,34 @@ loop2:
 	VADDPS        Z17, Z22, Z22
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z15, Z22, Z22
-	VADDPS        2304(CX), Z8, Z11
+	VADDPS        4352(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       2304(CX), K1, Z10
-	VMAXPS        2368(CX), Z7, Z7
+	VMOVUPS       4352(CX), K1, Z10
+	VMAXPS        4416(CX), Z7, Z7
 	VMOVUPS       Z11, Z14
-	VADDPS        2880(CX), Z8, Z16
+	VADDPS        5440(CX), Z8, Z16
 	VFMADD132PS   Z2, Z1, Z14
 	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       2880(CX), K2, Z10
+	VMOVUPS       5440(CX), K2, Z10
 	VSUBPS        Z1, Z14, Z13
-	VMAXPS        2944(CX), Z7, Z7
+	VMAXPS        5504(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z13
 	VMOVUPS       Z16, Z17
-	VADDPS        3456(CX), Z8, Z18
+	VADDPS        6528(CX), Z8, Z18
 	VPERMPS       Z6, Z14, Z15
 	VFMADD132PS   Z2, Z1, Z17
 	VPCMPEQD.BCST constants<>+2464(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K2
-	VMOVUPS       3456(CX), K3, Z10
+	VMOVUPS       6528(CX), K3, Z10
 	VPADDD        Z15, Z14, Z14
 	VSUBPS        Z1, Z17, Z20
-	VMAXPS        3520(CX), Z7, Z7
+	VMAXPS        6592(CX), Z7, Z7
 	VMOVUPS       Z4, Z15
 	VFNMADD132PS  Z3, Z16, Z20
 	VMOVUPS       Z18, Z23
-	VADDPS        4032(CX), Z8, Z24
+	VADDPS        7616(CX), Z8, Z24
 	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z23
@@ -19514,16 +19514,16 @@ loop2:
 	VMULPS        Z13, Z13, Z19
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
-	VMOVUPS       4032(CX), K4, Z10
+	VMOVUPS       7616(CX), K4, Z10
 	VFMADD213PS   Z13, Z19, Z15
 	VPADDD        Z21, Z17, Z17
 	VSUBPS        Z1, Z23, Z13
-	VMAXPS        4096(CX), Z7, Z7
+	VMAXPS        7680(CX), Z7, Z7
 	VFMADD213PS.Z Z14, Z14, K1, Z15
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z18, Z13
 	VMOVUPS       Z24, Z25
-	VMOVUPS       Z15, 2304(CX)
+	VMOVUPS       Z15, 4352(CX)
 	VFMADD213PS   Z5, Z20, Z14
 	VPERMPS       Z6, Z23, Z21
 	VFMADD132PS   Z2, Z1, Z25
@@ -19539,7 +19539,7 @@ loop2:
 	VFMADD213PS.Z Z17, Z17, K2, Z14
 	VMOVUPS       Z4, Z17
 	VFNMADD132PS  Z3, Z24, Z19
-	VMOVUPS       Z14, 2880(CX)
+	VMOVUPS       Z14, 5440(CX)
 	VFMADD213PS   Z5, Z13, Z17
 	VPERMPS       Z6, Z25, Z21
 	PREFETCHT1    (DI)
@@ -19551,7 +19551,7 @@ loop2:
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z23, Z23, K3, Z17
 	VMOVUPS       Z4, Z13
-	VMOVUPS       Z17, 3456(CX)
+	VMOVUPS       Z17, 6528(CX)
 	VFMADD213PS   Z5, Z19, Z13
 	PREFETCHT1    (DI)
 	VMULPS        Z19, Z19, Z20
@@ -19559,7 +19559,7 @@ loop2:
 	VFMADD213PS   Z19, Z20, Z13
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z25, Z25, K1, Z13
-	VMOVUPS       Z13, 4032(CX)
+	VMOVUPS       Z13, 7616(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -19571,18 +19571,18 @@ loop2:
 	VADDPS        Z16, Z24, Z24
 	VADDPS        Z12, Z13, Z13
 	VADDPS        Z22, Z24, Z24
-	VADDPS        4608(CX), Z8, Z11
+	VADDPS        8704(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
-	VMOVUPS       4608(CX), K1, Z10
-	VMAXPS        4672(CX), Z7, Z7
+	VMOVUPS       8704(CX), K1, Z10
+	VMAXPS        8768(CX), Z7, Z7
 	VMOVUPS       Z11, Z12
-	VADDPS        5184(CX), Z8, Z8
+	VADDPS        9792(CX), Z8, Z8
 	VFMADD132PS   Z2, Z1, Z12
 	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       5184(CX), K2, Z10
+	VMOVUPS       9792(CX), K2, Z10
 	VSUBPS        Z1, Z12, Z9
-	VMAXPS        5248(CX), Z7, Z7
+	VMAXPS        9856(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z9
 	VMOVUPS       Z8, Z15
 	VPERMPS       Z6, Z12, Z14
@@ -19601,7 +19601,7 @@ loop2:
 	VPADDD        Z18, Z15, Z15
 	VFMADD213PS.Z Z12, Z12, K1, Z14
 	VMOVUPS       Z4, Z9
-	VMOVUPS       Z14, 4608(CX)
+	VMOVUPS       Z14, 8704(CX)
 	VFMADD213PS   Z5, Z17, Z9
 	PREFETCHT1    (DI)
 	VMULPS        Z17, Z17, Z12
@@ -19609,7 +19609,7 @@ loop2:
 	VFMADD213PS   Z17, Z12, Z9
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z15, Z15, K2, Z9
-	VMOVUPS       Z9, 5184(CX)
+	VMOVUPS       Z9, 9792(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -19618,9 +19618,9 @@ loop2:
 	VADDPS        Z13, Z9, Z9
 	VADDPS        Z24, Z8, Z8
 	VADDPS.BCST   constants<>+736(SB), Z9, Z9
-	VMOVUPS       Z9, 1464(AX)(BX*4)
-	VMOVUPS       Z8, 3640(AX)(BX*4)
-	VMOVUPS       Z10, 2552(AX)(BX*4)
+	VMOVUPS       Z9, 2496(AX)(BX*4)
+	VMOVUPS       Z8, 6720(AX)(BX*4)
+	VMOVUPS       Z10, 4608(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, BX
@@ -19646,7 +19646,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Y2, Y2
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -19661,11 +19661,11 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+672(SB), Y2
-	VMOVUPS      Y3, 376(AX)(BX*4)
+	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VADDPS       (CX), Y3, Y6
-	VADDPS       576(CX), Y3, Y10
+	VADDPS       1088(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -19702,18 +19702,18 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 576(CX), Y5, Y5
-	VMAXPS       608(CX), Y2, Y2
+	VBLENDVPS    Y7, 1088(CX), Y5, Y5
+	VMAXPS       1120(CX), Y2, Y2
 	VMOVUPS      Y8, (CX)
-	VMOVUPS      Y9, 576(CX)
+	VMOVUPS      Y9, 1088(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       1152(CX), Y3, Y6
-	VADDPS       1728(CX), Y3, Y10
+	VADDPS       2176(CX), Y3, Y6
+	VADDPS       3264(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -19736,11 +19736,11 @@ loop2:
 	VPCMPEQD     constants<>+608(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 1152(CX), Y5, Y5
+	VBLENDVPS    Y12, 2176(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       1184(CX), Y2, Y2
+	VMAXPS       2208(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+640(SB), Y4, Y7
@@ -19750,10 +19750,10 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 1728(CX), Y5, Y5
-	VMAXPS       1760(CX), Y2, Y2
-	VMOVUPS      Y8, 1152(CX)
-	VMOVUPS      Y9, 1728(CX)
+	VBLENDVPS    Y7, 3264(CX), Y5, Y5
+	VMAXPS       3296(CX), Y2, Y2
+	VMOVUPS      Y8, 2176(CX)
+	VMOVUPS      Y9, 3264(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
@@ -19764,8 +19764,8 @@ loop2:
 	VMOVUPS      Y9, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1120(R9)
-	VADDPS       2304(CX), Y3, Y6
-	VADDPS       2880(CX), Y3, Y10
+	VADDPS       4352(CX), Y3, Y6
+	VADDPS       5440(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -19788,11 +19788,11 @@ loop2:
 	VPCMPEQD     constants<>+704(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 2304(CX), Y5, Y5
+	VBLENDVPS    Y12, 4352(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       2336(CX), Y2, Y2
+	VMAXPS       4384(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2432(SB), Y4, Y7
@@ -19802,18 +19802,18 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 2880(CX), Y5, Y5
-	VMAXPS       2912(CX), Y2, Y2
-	VMOVUPS      Y8, 2304(CX)
-	VMOVUPS      Y9, 2880(CX)
+	VBLENDVPS    Y7, 5440(CX), Y5, Y5
+	VMAXPS       5472(CX), Y2, Y2
+	VMOVUPS      Y8, 4352(CX)
+	VMOVUPS      Y9, 5440(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       3456(CX), Y3, Y6
-	VADDPS       4032(CX), Y3, Y10
+	VADDPS       6528(CX), Y3, Y6
+	VADDPS       7616(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -19836,11 +19836,11 @@ loop2:
 	VPCMPEQD     constants<>+2464(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 3456(CX), Y5, Y5
+	VBLENDVPS    Y12, 6528(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       3488(CX), Y2, Y2
+	VMAXPS       6560(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2496(SB), Y4, Y7
@@ -19850,10 +19850,10 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 4032(CX), Y5, Y5
-	VMAXPS       4064(CX), Y2, Y2
-	VMOVUPS      Y8, 3456(CX)
-	VMOVUPS      Y9, 4032(CX)
+	VBLENDVPS    Y7, 7616(CX), Y5, Y5
+	VMAXPS       7648(CX), Y2, Y2
+	VMOVUPS      Y8, 6528(CX)
+	VMOVUPS      Y9, 7616(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
@@ -19868,8 +19868,8 @@ loop2:
 	VMOVUPS      Y9, 128(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1152(R9)
-	VADDPS       4608(CX), Y3, Y6
-	VADDPS       5184(CX), Y3, Y10
+	VADDPS       8704(CX), Y3, Y6
+	VADDPS       9792(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -19892,11 +19892,11 @@ loop2:
 	VPCMPEQD     constants<>+2848(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 4608(CX), Y5, Y5
+	VBLENDVPS    Y12, 8704(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       4640(CX), Y2, Y2
+	VMAXPS       8736(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2880(SB), Y4, Y7
@@ -19906,18 +19906,18 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 5184(CX), Y5, Y5
-	VMAXPS       5216(CX), Y2, Y2
-	VMOVUPS      Y8, 4608(CX)
-	VMOVUPS      Y9, 5184(CX)
+	VBLENDVPS    Y7, 9792(CX), Y5, Y5
+	VMAXPS       9824(CX), Y2, Y2
+	VMOVUPS      Y8, 8704(CX)
+	VMOVUPS      Y9, 9792(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       5760(CX), Y3, Y6
-	VADDPS       6336(CX), Y3, Y10
+	VADDPS       10880(CX), Y3, Y6
+	VADDPS       11968(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -19940,11 +19940,11 @@ loop2:
 	VPCMPEQD     constants<>+2912(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 5760(CX), Y5, Y5
+	VBLENDVPS    Y12, 10880(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       5792(CX), Y2, Y2
+	VMAXPS       10912(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2944(SB), Y4, Y7
@@ -19954,10 +19954,10 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 6336(CX), Y5, Y5
-	VMAXPS       6368(CX), Y2, Y2
-	VMOVUPS      Y8, 5760(CX)
-	VMOVUPS      Y9, 6336(CX)
+	VBLENDVPS    Y7, 11968(CX), Y5, Y5
+	VMAXPS       12000(CX), Y2, Y2
+	VMOVUPS      Y8, 10880(CX)
+	VMOVUPS      Y9, 11968(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
@@ -19968,8 +19968,8 @@ loop2:
 	VMOVUPS      Y9, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1120(R9)
-	VADDPS       6912(CX), Y3, Y6
-	VADDPS       7488(CX), Y3, Y10
+	VADDPS       13056(CX), Y3, Y6
+	VADDPS       14144(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -19992,11 +19992,11 @@ loop2:
 	VPCMPEQD     constants<>+2976(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 6912(CX), Y5, Y5
+	VBLENDVPS    Y12, 13056(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       6944(CX), Y2, Y2
+	VMAXPS       13088(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+3008(SB), Y4, Y7
@@ -20006,18 +20006,18 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 7488(CX), Y5, Y5
-	VMAXPS       7520(CX), Y2, Y2
-	VMOVUPS      Y8, 6912(CX)
-	VMOVUPS      Y9, 7488(CX)
+	VBLENDVPS    Y7, 14144(CX), Y5, Y5
+	VMAXPS       14176(CX), Y2, Y2
+	VMOVUPS      Y8, 13056(CX)
+	VMOVUPS      Y9, 14144(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       8064(CX), Y3, Y6
-	VADDPS       8640(CX), Y3, Y9
+	VADDPS       15232(CX), Y3, Y6
+	VADDPS       16320(CX), Y3, Y9
 	VMAXPS       Y6, Y0, Y7
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
@@ -20040,11 +20040,11 @@ loop2:
 	VPCMPEQD     constants<>+3040(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y7
 	VFMADD213PS  constants<>+448(SB), Y3, Y7
-	VBLENDVPS    Y11, 8064(CX), Y5, Y5
+	VBLENDVPS    Y11, 15232(CX), Y5, Y5
 	VMULPS       Y3, Y3, Y11
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       8096(CX), Y2, Y2
+	VMAXPS       15264(CX), Y2, Y2
 	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+3072(SB), Y4, Y3
@@ -20054,10 +20054,10 @@ loop2:
 	VMULPS       Y10, Y10, Y8
 	VFMADD213PS  Y10, Y8, Y4
 	VFMADD213PS  Y12, Y12, Y4
-	VBLENDVPS    Y3, 8640(CX), Y5, Y5
-	VMAXPS       8672(CX), Y2, Y2
-	VMOVUPS      Y7, 8064(CX)
-	VMOVUPS      Y4, 8640(CX)
+	VBLENDVPS    Y3, 16320(CX), Y5, Y5
+	VMAXPS       16352(CX), Y2, Y2
+	VMOVUPS      Y7, 15232(CX)
+	VMOVUPS      Y4, 16320(CX)
 	VADDPS       Y7, Y4, Y4
 	VADDPS       Y6, Y9, Y9
 	MOVQ         56(AX), DI
@@ -20073,9 +20073,9 @@ loop2:
 	MOVQ         56(AX), DI
 	VADDPS       1152(DI), Y9, Y9
 	VADDPS       constants<>+736(SB), Y4, Y4
-	VMOVUPS      Y4, 1464(AX)(BX*4)
-	VMOVUPS      Y9, 3640(AX)(BX*4)
-	VMOVUPS      Y5, 2552(AX)(BX*4)
+	VMOVUPS      Y4, 2496(AX)(BX*4)
+	VMOVUPS      Y9, 6720(AX)(BX*4)
+	VMOVUPS      Y5, 4608(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, BX
@@ -20106,7 +20106,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Z7, Z7
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -20121,7 +20121,7 @@ loop2:
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
 	VBROADCASTSS  constants<>+672(SB), Z7
-	VMOVUPS       Z8, 376(AX)(BX*4)
+	VMOVUPS       Z8, 384(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
 	VADDPS        (CX), Z8, Z11
@@ -20129,29 +20129,29 @@ loop2:
 	VMOVUPS       (CX), K1, Z10
 	VMAXPS        64(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
-	VADDPS        576(CX), Z8, Z15
+	VADDPS        1088(CX), Z8, Z15
 	VFMADD132PS   Z2, Z1, Z13
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       576(CX), K2, Z10
+	VMOVUPS       1088(CX), K2, Z10
 	VSUBPS        Z1, Z13, Z12
-	VMAXPS        640(CX), Z7, Z7
+	VMAXPS        1152(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z15, Z16
-	VADDPS        1152(CX), Z8, Z17
+	VADDPS        2176(CX), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVUPS       1152(CX), K3, Z10
+	VMOVUPS       2176(CX), K3, Z10
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z1, Z16, Z19
-	VMAXPS        1216(CX), Z7, Z7
+	VMAXPS        2240(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z19
 	VMOVUPS       Z17, Z21
-	VADDPS        1728(CX), Z8, Z22
+	VADDPS        3264(CX), Z8, Z22
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
 	VFMADD132PS   Z2, Z1, Z21
@@ -20159,11 +20159,11 @@ loop2:
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVUPS       1728(CX), K4, Z10
+	VMOVUPS       3264(CX), K4, Z10
 	VFMADD213PS   Z12, Z18, Z14
 	VPADDD        Z20, Z16, Z16
 	VSUBPS        Z1, Z21, Z12
-	VMAXPS        1792(CX), Z7, Z7
+	VMAXPS        3328(CX), Z7, Z7
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z17, Z12
@@ -20184,7 +20184,7 @@ loop2:
 	VFMADD213PS.Z Z16, Z16, K2, Z13
 	VMOVUPS       Z4, Z16
 	VFNMADD132PS  Z3, Z22, Z18
-	VMOVUPS       Z13, 576(CX)
+	VMOVUPS       Z13, 1088(CX)
 	VFMADD213PS   Z5, Z12, Z16
 	VPERMPS       Z6, Z23, Z20
 	PREFETCHT1    (DI)
@@ -20196,7 +20196,7 @@ loop2:
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z21, Z21, K3, Z16
 	VMOVUPS       Z4, Z12
-	VMOVUPS       Z16, 1152(CX)
+	VMOVUPS       Z16, 2176(CX)
 	VFMADD213PS   Z5, Z18, Z12
 	PREFETCHT1    (DI)
 	VMULPS        Z18, Z18, Z19
@@ -20204,7 +20204,7 @@ loop2:
 	VFMADD213PS   Z18, Z19, Z12
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z23, Z23, K1, Z12
-	VMOVUPS       Z12, 1728(CX)
+	VMOVUPS       Z12, 3264(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -20214,34 +20214,34 @@ loop2:
 	VADDPS        Z17, Z22, Z22
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z15, Z22, Z22
-	VADDPS        2304(CX), Z8, Z11
+	VADDPS        4352(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       2304(CX), K1, Z10
-	VMAXPS        2368(CX), Z7, Z7
+	VMOVUPS       4352(CX), K1, Z10
+	VMAXPS        4416(CX), Z7, Z7
 	VMOVUPS       Z11, Z14
-	VADDPS        2880(CX), Z8, Z16
+	VADDPS        5440(CX), Z8, Z16
 	VFMADD132PS   Z2, Z1, Z14
 	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       2880(CX), K2, Z10
+	VMOVUPS       5440(CX), K2, Z10
 	VSUBPS        Z1, Z14, Z13
-	VMAXPS        2944(CX), Z7, Z7
+	VMAXPS        5504(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z13
 	VMOVUPS       Z16, Z17
-	VADDPS        3456(CX), Z8, Z18
+	VADDPS        6528(CX), Z8, Z18
 	VPERMPS       Z6, Z14, Z15
 	VFMADD132PS   Z2, Z1, Z17
 	VPCMPEQD.BCST constants<>+2464(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K2
-	VMOVUPS       3456(CX), K3, Z10
+	VMOVUPS       6528(CX), K3, Z10
 	VPADDD        Z15, Z14, Z14
 	VSUBPS        Z1, Z17, Z20
-	VMAXPS        3520(CX), Z7, Z7
+	VMAXPS        6592(CX), Z7, Z7
 	VMOVUPS       Z4, Z15
 	VFNMADD132PS  Z3, Z16, Z20
 	VMOVUPS       Z18, Z23
-	VADDPS        4032(CX), Z8, Z24
+	VADDPS        7616(CX), Z8, Z24
 	VFMADD213PS   Z5, Z13, Z15
 	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z23
@@ -20249,16 +20249,16 @@ loop2:
 	VMULPS        Z13, Z13, Z19
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
-	VMOVUPS       4032(CX), K4, Z10
+	VMOVUPS       7616(CX), K4, Z10
 	VFMADD213PS   Z13, Z19, Z15
 	VPADDD        Z21, Z17, Z17
 	VSUBPS        Z1, Z23, Z13
-	VMAXPS        4096(CX), Z7, Z7
+	VMAXPS        7680(CX), Z7, Z7
 	VFMADD213PS.Z Z14, Z14, K1, Z15
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z18, Z13
 	VMOVUPS       Z24, Z25
-	VMOVUPS       Z15, 2304(CX)
+	VMOVUPS       Z15, 4352(CX)
 	VFMADD213PS   Z5, Z20, Z14
 	VPERMPS       Z6, Z23, Z21
 	VFMADD132PS   Z2, Z1, Z25
@@ -20274,7 +20274,7 @@ loop2:
 	VFMADD213PS.Z Z17, Z17, K2, Z14
 	VMOVUPS       Z4, Z17
 	VFNMADD132PS  Z3, Z24, Z19
-	VMOVUPS       Z14, 2880(CX)
+	VMOVUPS       Z14, 5440(CX)
 	VFMADD213PS   Z5, Z13, Z17
 	VPERMPS       Z6, Z25, Z21
 	PREFETCHT1    (DI)
@@ -20286,7 +20286,7 @@ loop2:
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z23, Z23, K3, Z17
 	VMOVUPS       Z4, Z13
-	VMOVUPS       Z17, 3456(CX)
+	VMOVUPS       Z17, 6528(CX)
 	VFMADD213PS   Z5, Z19, Z13
 	PREFETCHT1    (DI)
 	VMULPS        Z19, Z19, Z20
@@ -20294,7 +20294,7 @@ loop2:
 	VFMADD213PS   Z19, Z20, Z13
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z25, Z25, K1, Z13
-	VMOVUPS       Z13, 4032(CX)
+	VMOVUPS       Z13, 7616(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -20306,34 +20306,34 @@ loop2:
 	VADDPS        Z16, Z24, Z24
 	VADDPS        Z12, Z13, Z13
 	VADDPS        Z22, Z24, Z24
-	VADDPS        4608(CX), Z8, Z11
+	VADDPS        8704(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
-	VMOVUPS       4608(CX), K1, Z10
-	VMAXPS        4672(CX), Z7, Z7
+	VMOVUPS       8704(CX), K1, Z10
+	VMAXPS        8768(CX), Z7, Z7
 	VMOVUPS       Z11, Z14
-	VADDPS        5184(CX), Z8, Z16
+	VADDPS        9792(CX), Z8, Z16
 	VFMADD132PS   Z2, Z1, Z14
 	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       5184(CX), K2, Z10
+	VMOVUPS       9792(CX), K2, Z10
 	VSUBPS        Z1, Z14, Z12
-	VMAXPS        5248(CX), Z7, Z7
+	VMAXPS        9856(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z12
 	VMOVUPS       Z16, Z17
-	VADDPS        5760(CX), Z8, Z18
+	VADDPS        10880(CX), Z8, Z18
 	VPERMPS       Z6, Z14, Z15
 	VFMADD132PS   Z2, Z1, Z17
 	VPCMPEQD.BCST constants<>+2912(SB), Z9, K3
 	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K2
-	VMOVUPS       5760(CX), K3, Z10
+	VMOVUPS       10880(CX), K3, Z10
 	VPADDD        Z15, Z14, Z14
 	VSUBPS        Z1, Z17, Z20
-	VMAXPS        5824(CX), Z7, Z7
+	VMAXPS        10944(CX), Z7, Z7
 	VMOVUPS       Z4, Z15
 	VFNMADD132PS  Z3, Z16, Z20
 	VMOVUPS       Z18, Z22
-	VADDPS        6336(CX), Z8, Z23
+	VADDPS        11968(CX), Z8, Z23
 	VFMADD213PS   Z5, Z12, Z15
 	VPERMPS       Z6, Z17, Z21
 	VFMADD132PS   Z2, Z1, Z22
@@ -20341,16 +20341,16 @@ loop2:
 	VMULPS        Z12, Z12, Z19
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
-	VMOVUPS       6336(CX), K4, Z10
+	VMOVUPS       11968(CX), K4, Z10
 	VFMADD213PS   Z12, Z19, Z15
 	VPADDD        Z21, Z17, Z17
 	VSUBPS        Z1, Z22, Z12
-	VMAXPS        6400(CX), Z7, Z7
+	VMAXPS        12032(CX), Z7, Z7
 	VFMADD213PS.Z Z14, Z14, K1, Z15
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z18, Z12
 	VMOVUPS       Z23, Z25
-	VMOVUPS       Z15, 4608(CX)
+	VMOVUPS       Z15, 8704(CX)
 	VFMADD213PS   Z5, Z20, Z14
 	VPERMPS       Z6, Z22, Z21
 	VFMADD132PS   Z2, Z1, Z25
@@ -20366,7 +20366,7 @@ loop2:
 	VFMADD213PS.Z Z17, Z17, K2, Z14
 	VMOVUPS       Z4, Z17
 	VFNMADD132PS  Z3, Z23, Z19
-	VMOVUPS       Z14, 5184(CX)
+	VMOVUPS       Z14, 9792(CX)
 	VFMADD213PS   Z5, Z12, Z17
 	VPERMPS       Z6, Z25, Z21
 	PREFETCHT1    (DI)
@@ -20378,7 +20378,7 @@ loop2:
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z22, Z22, K3, Z17
 	VMOVUPS       Z4, Z12
-	VMOVUPS       Z17, 5760(CX)
+	VMOVUPS       Z17, 10880(CX)
 	VFMADD213PS   Z5, Z19, Z12
 	PREFETCHT1    (DI)
 	VMULPS        Z19, Z19, Z20
@@ -20386,7 +20386,7 @@ loop2:
 	VFMADD213PS   Z19, Z20, Z12
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z25, Z25, K1, Z12
-	VMOVUPS       Z12, 6336(CX)
+	VMOVUPS       Z12, 11968(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -20396,34 +20396,34 @@ loop2:
 	VADDPS        Z18, Z23, Z23
 	VADDPS        Z14, Z12, Z12
 	VADDPS        Z16, Z23, Z23
-	VADDPS        6912(CX), Z8, Z11
+	VADDPS        13056(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
-	VMOVUPS       6912(CX), K1, Z10
-	VMAXPS        6976(CX), Z7, Z7
+	VMOVUPS       13056(CX), K1, Z10
+	VMAXPS        13120(CX), Z7, Z7
 	VMOVUPS       Z11, Z15
-	VADDPS        7488(CX), Z8, Z17
+	VADDPS        14144(CX), Z8, Z17
 	VFMADD132PS   Z2, Z1, Z15
 	VPCMPEQD.BCST constants<>+3008(SB), Z9, K2
 	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       7488(CX), K2, Z10
+	VMOVUPS       14144(CX), K2, Z10
 	VSUBPS        Z1, Z15, Z14
-	VMAXPS        7552(CX), Z7, Z7
+	VMAXPS        14208(CX), Z7, Z7
 	VFNMADD132PS  Z3, Z11, Z14
 	VMOVUPS       Z17, Z18
-	VADDPS        8064(CX), Z8, Z19
+	VADDPS        15232(CX), Z8, Z19
 	VPERMPS       Z6, Z15, Z16
 	VFMADD132PS   Z2, Z1, Z18
 	VPCMPEQD.BCST constants<>+3040(SB), Z9, K3
 	VPSLLD        $0x14, Z15, Z15
 	VCMPPS        $0x15, Z0, Z17, K2
-	VMOVUPS       8064(CX), K3, Z10
+	VMOVUPS       15232(CX), K3, Z10
 	VPADDD        Z16, Z15, Z15
 	VSUBPS        Z1, Z18, Z20
-	VMAXPS        8128(CX), Z7, Z7
+	VMAXPS        15296(CX), Z7, Z7
 	VMOVUPS       Z4, Z16
 	VFNMADD132PS  Z3, Z17, Z20
 	VMOVUPS       Z19, Z21
-	VADDPS        8640(CX), Z8, Z22
+	VADDPS        16320(CX), Z8, Z22
 	VFMADD213PS   Z5, Z14, Z16
 	VPERMPS       Z6, Z18, Z8
 	VFMADD132PS   Z2, Z1, Z21
@@ -20431,16 +20431,16 @@ loop2:
 	VMULPS        Z14, Z14, Z9
 	VPSLLD        $0x14, Z18, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
-	VMOVUPS       8640(CX), K4, Z10
+	VMOVUPS       16320(CX), K4, Z10
 	VFMADD213PS   Z14, Z9, Z16
 	VPADDD        Z8, Z18, Z18
 	VSUBPS        Z1, Z21, Z8
-	VMAXPS        8704(CX), Z7, Z7
+	VMAXPS        16384(CX), Z7, Z7
 	VFMADD213PS.Z Z15, Z15, K1, Z16
 	VMOVUPS       Z4, Z9
 	VFNMADD132PS  Z3, Z19, Z8
 	VMOVUPS       Z22, Z25
-	VMOVUPS       Z16, 6912(CX)
+	VMOVUPS       Z16, 13056(CX)
 	VFMADD213PS   Z5, Z20, Z9
 	VPERMPS       Z6, Z21, Z15
 	VFMADD132PS   Z2, Z1, Z25
@@ -20456,7 +20456,7 @@ loop2:
 	VFMADD213PS.Z Z18, Z18, K2, Z9
 	VMOVUPS       Z4, Z15
 	VFNMADD132PS  Z3, Z22, Z14
-	VMOVUPS       Z9, 7488(CX)
+	VMOVUPS       Z9, 14144(CX)
 	VFMADD213PS   Z5, Z8, Z15
 	VPERMPS       Z6, Z25, Z20
 	PREFETCHT1    (DI)
@@ -20468,7 +20468,7 @@ loop2:
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z21, Z21, K3, Z15
 	VMOVUPS       Z4, Z8
-	VMOVUPS       Z15, 8064(CX)
+	VMOVUPS       Z15, 15232(CX)
 	VFMADD213PS   Z5, Z14, Z8
 	PREFETCHT1    (DI)
 	VMULPS        Z14, Z14, Z18
@@ -20476,7 +20476,7 @@ loop2:
 	VFMADD213PS   Z14, Z18, Z8
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z25, Z25, K1, Z8
-	VMOVUPS       Z8, 8640(CX)
+	VMOVUPS       Z8, 16320(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -20491,9 +20491,9 @@ loop2:
 	VADDPS        Z13, Z8, Z8
 	VADDPS        Z24, Z22, Z22
 	VADDPS.BCST   constants<>+736(SB), Z8, Z8
-	VMOVUPS       Z8, 1464(AX)(BX*4)
-	VMOVUPS       Z22, 3640(AX)(BX*4)
-	VMOVUPS       Z10, 2552(AX)(BX*4)
+	VMOVUPS       Z8, 2496(AX)(BX*4)
+	VMOVUPS       Z22, 6720(AX)(BX*4)
+	VMOVUPS       Z10, 4608(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, BX
@@ -20519,7 +20519,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Y2, Y2
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -20534,7 +20534,7 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+672(SB), Y2
-	VMOVUPS      Y3, 376(AX)(BX*4)
+	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VADDPS       (CX), Y3, Y6
@@ -20558,10 +20558,10 @@ loop2:
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VADDPS       9216(CX), Y3, Y7
+	VADDPS       17408(CX), Y3, Y7
 	VPCMPEQD     constants<>+3104(SB), Y4, Y9
-	VBLENDVPS    Y9, 9216(CX), Y5, Y5
-	VMAXPS       9248(CX), Y2, Y2
+	VBLENDVPS    Y9, 17408(CX), Y5, Y5
+	VMAXPS       17440(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -20575,16 +20575,16 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 9216(CX)
+	VMOVUPS      Y10, 17408(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VADDPS       576(CX), Y3, Y7
+	VADDPS       1088(CX), Y3, Y7
 	VPCMPEQD     constants<>+576(SB), Y4, Y9
-	VBLENDVPS    Y9, 576(CX), Y5, Y5
-	VMAXPS       608(CX), Y2, Y2
+	VBLENDVPS    Y9, 1088(CX), Y5, Y5
+	VMAXPS       1120(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -20598,14 +20598,14 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 576(CX)
+	VMOVUPS      Y10, 1088(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VADDPS       9792(CX), Y3, Y9
+	VADDPS       18496(CX), Y3, Y9
 	VPCMPEQD     constants<>+3136(SB), Y4, Y11
-	VBLENDVPS    Y11, 9792(CX), Y5, Y5
-	VMAXPS       9824(CX), Y2, Y2
+	VBLENDVPS    Y11, 18496(CX), Y5, Y5
+	VMAXPS       18528(CX), Y2, Y2
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
 	VFMADD132PS  constants<>+352(SB), Y1, Y13
@@ -20619,7 +20619,7 @@ loop2:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, 9792(CX)
+	VMOVUPS      Y12, 18496(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
@@ -20631,10 +20631,10 @@ loop2:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y7, 1088(R9)
-	VADDPS       1152(CX), Y3, Y6
+	VADDPS       2176(CX), Y3, Y6
 	VPCMPEQD     constants<>+608(SB), Y4, Y7
-	VBLENDVPS    Y7, 1152(CX), Y5, Y5
-	VMAXPS       1184(CX), Y2, Y2
+	VBLENDVPS    Y7, 2176(CX), Y5, Y5
+	VMAXPS       2208(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
@@ -20648,14 +20648,14 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 1152(CX)
+	VMOVUPS      Y8, 2176(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VADDPS       10368(CX), Y3, Y7
+	VADDPS       19584(CX), Y3, Y7
 	VPCMPEQD     constants<>+3168(SB), Y4, Y9
-	VBLENDVPS    Y9, 10368(CX), Y5, Y5
-	VMAXPS       10400(CX), Y2, Y2
+	VBLENDVPS    Y9, 19584(CX), Y5, Y5
+	VMAXPS       19616(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -20669,16 +20669,16 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 10368(CX)
+	VMOVUPS      Y10, 19584(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VADDPS       1728(CX), Y3, Y7
+	VADDPS       3264(CX), Y3, Y7
 	VPCMPEQD     constants<>+640(SB), Y4, Y9
-	VBLENDVPS    Y9, 1728(CX), Y5, Y5
-	VMAXPS       1760(CX), Y2, Y2
+	VBLENDVPS    Y9, 3264(CX), Y5, Y5
+	VMAXPS       3296(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -20692,7 +20692,7 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 1728(CX)
+	VMOVUPS      Y10, 3264(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
@@ -20706,8 +20706,8 @@ loop2:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y7, 1120(R9)
-	VADDPS       2304(CX), Y3, Y6
-	VADDPS       2880(CX), Y3, Y10
+	VADDPS       4352(CX), Y3, Y6
+	VADDPS       5440(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -20730,11 +20730,11 @@ loop2:
 	VPCMPEQD     constants<>+704(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 2304(CX), Y5, Y5
+	VBLENDVPS    Y12, 4352(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       2336(CX), Y2, Y2
+	VMAXPS       4384(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2432(SB), Y4, Y7
@@ -20744,18 +20744,18 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 2880(CX), Y5, Y5
-	VMAXPS       2912(CX), Y2, Y2
-	VMOVUPS      Y8, 2304(CX)
-	VMOVUPS      Y9, 2880(CX)
+	VBLENDVPS    Y7, 5440(CX), Y5, Y5
+	VMAXPS       5472(CX), Y2, Y2
+	VMOVUPS      Y8, 4352(CX)
+	VMOVUPS      Y9, 5440(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       3456(CX), Y3, Y6
-	VADDPS       4032(CX), Y3, Y10
+	VADDPS       6528(CX), Y3, Y6
+	VADDPS       7616(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -20778,11 +20778,11 @@ loop2:
 	VPCMPEQD     constants<>+2464(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 3456(CX), Y5, Y5
+	VBLENDVPS    Y12, 6528(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       3488(CX), Y2, Y2
+	VMAXPS       6560(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2496(SB), Y4, Y7
@@ -20792,10 +20792,10 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 4032(CX), Y5, Y5
-	VMAXPS       4064(CX), Y2, Y2
-	VMOVUPS      Y8, 3456(CX)
-	VMOVUPS      Y9, 4032(CX)
+	VBLENDVPS    Y7, 7616(CX), Y5, Y5
+	VMAXPS       7648(CX), Y2, Y2
+	VMOVUPS      Y8, 6528(CX)
+	VMOVUPS      Y9, 7616(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
@@ -20810,8 +20810,8 @@ loop2:
 	VMOVUPS      Y9, 128(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1152(R9)
-	VADDPS       4608(CX), Y3, Y6
-	VADDPS       5184(CX), Y3, Y10
+	VADDPS       8704(CX), Y3, Y6
+	VADDPS       9792(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -20834,11 +20834,11 @@ loop2:
 	VPCMPEQD     constants<>+2848(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 4608(CX), Y5, Y5
+	VBLENDVPS    Y12, 8704(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       4640(CX), Y2, Y2
+	VMAXPS       8736(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2880(SB), Y4, Y7
@@ -20848,18 +20848,18 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 5184(CX), Y5, Y5
-	VMAXPS       5216(CX), Y2, Y2
-	VMOVUPS      Y8, 4608(CX)
-	VMOVUPS      Y9, 5184(CX)
+	VBLENDVPS    Y7, 9792(CX), Y5, Y5
+	VMAXPS       9824(CX), Y2, Y2
+	VMOVUPS      Y8, 8704(CX)
+	VMOVUPS      Y9, 9792(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       5760(CX), Y3, Y6
-	VADDPS       6336(CX), Y3, Y10
+	VADDPS       10880(CX), Y3, Y6
+	VADDPS       11968(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -20882,11 +20882,11 @@ loop2:
 	VPCMPEQD     constants<>+2912(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 5760(CX), Y5, Y5
+	VBLENDVPS    Y12, 10880(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       5792(CX), Y2, Y2
+	VMAXPS       10912(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2944(SB), Y4, Y7
@@ -20896,10 +20896,10 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 6336(CX), Y5, Y5
-	VMAXPS       6368(CX), Y2, Y2
-	VMOVUPS      Y8, 5760(CX)
-	VMOVUPS      Y9, 6336(CX)
+	VBLENDVPS    Y7, 11968(CX), Y5, Y5
+	VMAXPS       12000(CX), Y2, Y2
+	VMOVUPS      Y8, 10880(CX)
+	VMOVUPS      Y9, 11968(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
@@ -20910,8 +20910,8 @@ loop2:
 	VMOVUPS      Y9, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1120(R9)
-	VADDPS       6912(CX), Y3, Y6
-	VADDPS       7488(CX), Y3, Y10
+	VADDPS       13056(CX), Y3, Y6
+	VADDPS       14144(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -20934,11 +20934,11 @@ loop2:
 	VPCMPEQD     constants<>+2976(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 6912(CX), Y5, Y5
+	VBLENDVPS    Y12, 13056(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       6944(CX), Y2, Y2
+	VMAXPS       13088(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+3008(SB), Y4, Y7
@@ -20948,18 +20948,18 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 7488(CX), Y5, Y5
-	VMAXPS       7520(CX), Y2, Y2
-	VMOVUPS      Y8, 6912(CX)
-	VMOVUPS      Y9, 7488(CX)
+	VBLENDVPS    Y7, 14144(CX), Y5, Y5
+	VMAXPS       14176(CX), Y2, Y2
+	VMOVUPS      Y8, 13056(CX)
+	VMOVUPS      Y9, 14144(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       8064(CX), Y3, Y6
-	VADDPS       8640(CX), Y3, Y9
+	VADDPS       15232(CX), Y3, Y6
+	VADDPS       16320(CX), Y3, Y9
 	VMAXPS       Y6, Y0, Y7
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
@@ -20982,11 +20982,11 @@ loop2:
 	VPCMPEQD     constants<>+3040(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y7
 	VFMADD213PS  constants<>+448(SB), Y3, Y7
-	VBLENDVPS    Y11, 8064(CX), Y5, Y5
+	VBLENDVPS    Y11, 15232(CX), Y5, Y5
 	VMULPS       Y3, Y3, Y11
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       8096(CX), Y2, Y2
+	VMAXPS       15264(CX), Y2, Y2
 	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+3072(SB), Y4, Y3
@@ -20996,10 +20996,10 @@ loop2:
 	VMULPS       Y10, Y10, Y8
 	VFMADD213PS  Y10, Y8, Y4
 	VFMADD213PS  Y12, Y12, Y4
-	VBLENDVPS    Y3, 8640(CX), Y5, Y5
-	VMAXPS       8672(CX), Y2, Y2
-	VMOVUPS      Y7, 8064(CX)
-	VMOVUPS      Y4, 8640(CX)
+	VBLENDVPS    Y3, 16320(CX), Y5, Y5
+	VMAXPS       16352(CX), Y2, Y2
+	VMOVUPS      Y7, 15232(CX)
+	VMOVUPS      Y4, 16320(CX)
 	VADDPS       Y7, Y4, Y4
 	VADDPS       Y6, Y9, Y9
 	MOVQ         56(AX), DI
@@ -21015,9 +21015,9 @@ loop2:
 	MOVQ         56(AX), DI
 	VADDPS       1152(DI), Y9, Y9
 	VADDPS       constants<>+736(SB), Y4, Y4
-	VMOVUPS      Y4, 1464(AX)(BX*4)
-	VMOVUPS      Y9, 3640(AX)(BX*4)
-	VMOVUPS      Y5, 2552(AX)(BX*4)
+	VMOVUPS      Y4, 2496(AX)(BX*4)
+	VMOVUPS      Y9, 6720(AX)(BX*4)
+	VMOVUPS      Y5, 4608(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, BX
@@ -21048,7 +21048,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Z7, Z7
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -21063,7 +21063,7 @@ loop2:
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
 	VBROADCASTSS  constants<>+672(SB), Z7
-	VMOVUPS       Z8, 376(AX)(BX*4)
+	VMOVUPS       Z8, 384(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
 	VADDPS        (CX), Z8, Z11
@@ -21075,13 +21075,13 @@ loop2:
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        576(CX), Z8, Z15
+	VADDPS        1088(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       576(CX), K2, Z10
+	VMOVUPS       1088(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VMAXPS        640(CX), Z7, Z7
+	VMAXPS        1152(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -21092,50 +21092,50 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        1152(CX), Z8, Z19
+	VADDPS        2176(CX), Z8, Z19
 	VMOVUPS       Z14, (CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       1152(CX), K1, Z10
+	VMOVUPS       2176(CX), K1, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z13, Z17, Z17
-	VMAXPS        1216(CX), Z7, Z7
+	VMAXPS        2240(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z16
 	VMOVUPS       Z19, Z20
-	VADDPS        9216(CX), Z8, Z13
+	VADDPS        17408(CX), Z8, Z13
 	VFMADD213PS   Z5, Z12, Z16
 	VFMADD132PS   Z2, Z1, Z20
 	VPCMPEQD.BCST constants<>+3104(SB), Z9, K1
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
-	VMOVUPS       9216(CX), K1, Z10
+	VMOVUPS       17408(CX), K1, Z10
 	VFMADD213PS   Z12, Z18, Z16
 	VSUBPS        Z1, Z20, Z12
-	VMAXPS        9280(CX), Z7, Z7
+	VMAXPS        17472(CX), Z7, Z7
 	VFMADD213PS.Z Z17, Z17, K2, Z16
 	VFNMADD132PS  Z3, Z19, Z12
-	VADDPS        1728(CX), Z8, Z25
+	VADDPS        3264(CX), Z8, Z25
 	VMOVUPS       Z13, Z18
-	VMOVUPS       Z16, 576(CX)
+	VMOVUPS       Z16, 1088(CX)
 	VPERMPS       Z6, Z20, Z17
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
 	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       1728(CX), K1, Z10
+	VMOVUPS       3264(CX), K1, Z10
 	VCMPPS        $0x15, Z0, Z13, K1
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z17, Z20, Z20
-	VMAXPS        1792(CX), Z7, Z7
+	VMAXPS        3328(CX), Z7, Z7
 	VSUBPS        Z1, Z18, Z17
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z23
 	VMOVUPS       Z25, Z26
 	VFNMADD132PS  Z3, Z13, Z17
-	VADDPS        9792(CX), Z8, Z22
+	VADDPS        18496(CX), Z8, Z22
 	VFMADD213PS   Z5, Z12, Z23
 	VFMADD132PS   Z2, Z1, Z26
 	VPERMPS       Z6, Z18, Z21
@@ -21143,16 +21143,16 @@ loop2:
 	VMULPS        Z12, Z12, Z24
 	VCMPPS        $0x15, Z0, Z25, K4
 	VPSLLD        $0x14, Z18, Z18
-	VMOVUPS       9792(CX), K2, Z10
+	VMOVUPS       18496(CX), K2, Z10
 	VFMADD213PS   Z12, Z24, Z23
 	VSUBPS        Z1, Z26, Z12
 	VPADDD        Z21, Z18, Z18
-	VMAXPS        9856(CX), Z7, Z7
+	VMAXPS        18560(CX), Z7, Z7
 	VFMADD213PS.Z Z20, Z20, K3, Z23
 	VFNMADD132PS  Z3, Z25, Z12
 	VMOVUPS       Z4, Z20
 	VMOVUPS       Z22, Z24
-	VMOVUPS       Z23, 1152(CX)
+	VMOVUPS       Z23, 2176(CX)
 	VPERMPS       Z6, Z26, Z27
 	VFMADD213PS   Z5, Z17, Z20
 	VFMADD132PS   Z2, Z1, Z24
@@ -21168,24 +21168,24 @@ loop2:
 	VMOVUPS       Z4, Z21
 	VFMADD213PS.Z Z18, Z18, K1, Z20
 	VFNMADD132PS  Z3, Z22, Z17
-	VADDPS        10368(CX), Z8, Z27
+	VADDPS        19584(CX), Z8, Z27
 	VFMADD213PS   Z5, Z12, Z21
-	VMOVUPS       Z20, 9216(CX)
+	VMOVUPS       Z20, 17408(CX)
 	VPERMPS       Z6, Z24, Z18
 	VPCMPEQD.BCST constants<>+3168(SB), Z9, K1
 	VMULPS        Z12, Z12, Z28
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z24, Z24
-	VMOVUPS       10368(CX), K1, Z10
+	VMOVUPS       19584(CX), K1, Z10
 	VFMADD213PS   Z12, Z28, Z21
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z18, Z24, Z24
-	VMAXPS        10432(CX), Z7, Z7
+	VMAXPS        19648(CX), Z7, Z7
 	VFMADD213PS.Z Z26, Z26, K4, Z21
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z12
 	VMOVUPS       Z27, Z18
-	VMOVUPS       Z21, 1728(CX)
+	VMOVUPS       Z21, 3264(CX)
 	VADDPS        Z13, Z11, Z11
 	VFMADD213PS   Z5, Z17, Z12
 	VFMADD132PS   Z2, Z1, Z18
@@ -21199,7 +21199,7 @@ loop2:
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z24, Z24, K2, Z12
 	VFNMADD132PS  Z3, Z27, Z13
-	VMOVUPS       Z12, 9792(CX)
+	VMOVUPS       Z12, 18496(CX)
 	VPERMPS       Z6, Z18, Z17
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z18, Z18
@@ -21213,7 +21213,7 @@ loop2:
 	VMULPS        Z13, Z13, Z12
 	VFMADD213PS   Z13, Z12, Z17
 	VFMADD213PS.Z Z18, Z18, K1, Z17
-	VMOVUPS       Z17, 10368(CX)
+	VMOVUPS       Z17, 19584(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -21229,22 +21229,22 @@ loop2:
 	VMOVUPS       Z21, 192(R9)
 	MOVQ          56(AX), R9
 	VMOVUPS       Z25, 2240(R9)
-	VADDPS        2304(CX), Z8, Z11
+	VADDPS        4352(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       2304(CX), K1, Z10
-	VMAXPS        2368(CX), Z7, Z7
+	VMOVUPS       4352(CX), K1, Z10
+	VMAXPS        4416(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        2880(CX), Z8, Z15
+	VADDPS        5440(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       2880(CX), K2, Z10
+	VMOVUPS       5440(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VMAXPS        2944(CX), Z7, Z7
+	VMAXPS        5504(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -21255,16 +21255,16 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        3456(CX), Z8, Z16
-	VMOVUPS       Z14, 2304(CX)
+	VADDPS        6528(CX), Z8, Z16
+	VMOVUPS       Z14, 4352(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2464(SB), Z9, K1
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       3456(CX), K1, Z10
+	VMOVUPS       6528(CX), K1, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z13, Z17, Z17
-	VMAXPS        3520(CX), Z7, Z7
+	VMAXPS        6592(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
@@ -21276,16 +21276,16 @@ loop2:
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VADDPS        4032(CX), Z8, Z18
-	VMOVUPS       Z13, 2880(CX)
+	VADDPS        7616(CX), Z8, Z18
+	VMOVUPS       Z13, 5440(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2496(SB), Z9, K2
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       4032(CX), K2, Z10
+	VMOVUPS       7616(CX), K2, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z17, Z19, Z19
-	VMAXPS        4096(CX), Z7, Z7
+	VMAXPS        7680(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
@@ -21297,7 +21297,7 @@ loop2:
 	VSUBPS        Z1, Z21, Z12
 	VFMADD213PS.Z Z19, Z19, K1, Z17
 	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z17, 3456(CX)
+	VMOVUPS       Z17, 6528(CX)
 	VPERMPS       Z6, Z21, Z19
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z21, Z21
@@ -21309,7 +21309,7 @@ loop2:
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
-	VMOVUPS       Z19, 4032(CX)
+	VMOVUPS       Z19, 7616(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -21327,22 +21327,22 @@ loop2:
 	VMOVUPS       Z19, 256(R9)
 	MOVQ          56(AX), R9
 	VMOVUPS       Z18, 2304(R9)
-	VADDPS        4608(CX), Z8, Z11
+	VADDPS        8704(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
-	VMOVUPS       4608(CX), K1, Z10
-	VMAXPS        4672(CX), Z7, Z7
+	VMOVUPS       8704(CX), K1, Z10
+	VMAXPS        8768(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        5184(CX), Z8, Z15
+	VADDPS        9792(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       5184(CX), K2, Z10
+	VMOVUPS       9792(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VMAXPS        5248(CX), Z7, Z7
+	VMAXPS        9856(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -21353,16 +21353,16 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        5760(CX), Z8, Z16
-	VMOVUPS       Z14, 4608(CX)
+	VADDPS        10880(CX), Z8, Z16
+	VMOVUPS       Z14, 8704(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2912(SB), Z9, K1
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       5760(CX), K1, Z10
+	VMOVUPS       10880(CX), K1, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z13, Z17, Z17
-	VMAXPS        5824(CX), Z7, Z7
+	VMAXPS        10944(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
@@ -21374,16 +21374,16 @@ loop2:
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VADDPS        6336(CX), Z8, Z18
-	VMOVUPS       Z13, 5184(CX)
+	VADDPS        11968(CX), Z8, Z18
+	VMOVUPS       Z13, 9792(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2944(SB), Z9, K2
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       6336(CX), K2, Z10
+	VMOVUPS       11968(CX), K2, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z17, Z19, Z19
-	VMAXPS        6400(CX), Z7, Z7
+	VMAXPS        12032(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
@@ -21395,7 +21395,7 @@ loop2:
 	VSUBPS        Z1, Z21, Z12
 	VFMADD213PS.Z Z19, Z19, K1, Z17
 	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z17, 5760(CX)
+	VMOVUPS       Z17, 10880(CX)
 	VPERMPS       Z6, Z21, Z19
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z21, Z21
@@ -21407,7 +21407,7 @@ loop2:
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
-	VMOVUPS       Z19, 6336(CX)
+	VMOVUPS       Z19, 11968(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -21421,22 +21421,22 @@ loop2:
 	VMOVUPS       Z19, 192(R9)
 	MOVQ          56(AX), R9
 	VMOVUPS       Z18, 2240(R9)
-	VADDPS        6912(CX), Z8, Z11
+	VADDPS        13056(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
-	VMOVUPS       6912(CX), K1, Z10
-	VMAXPS        6976(CX), Z7, Z7
+	VMOVUPS       13056(CX), K1, Z10
+	VMAXPS        13120(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        7488(CX), Z8, Z15
+	VADDPS        14144(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+3008(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       7488(CX), K2, Z10
+	VMOVUPS       14144(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VMAXPS        7552(CX), Z7, Z7
+	VMAXPS        14208(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -21447,16 +21447,16 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        8064(CX), Z8, Z16
-	VMOVUPS       Z14, 6912(CX)
+	VADDPS        15232(CX), Z8, Z16
+	VMOVUPS       Z14, 13056(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+3040(SB), Z9, K1
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       8064(CX), K1, Z10
+	VMOVUPS       15232(CX), K1, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z13, Z17, Z17
-	VMAXPS        8128(CX), Z7, Z7
+	VMAXPS        15296(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
@@ -21468,16 +21468,16 @@ loop2:
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VADDPS        8640(CX), Z8, Z17
-	VMOVUPS       Z13, 7488(CX)
+	VADDPS        16320(CX), Z8, Z17
+	VMOVUPS       Z13, 14144(CX)
 	VPERMPS       Z6, Z19, Z8
 	VPCMPEQD.BCST constants<>+3072(SB), Z9, K2
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       8640(CX), K2, Z10
+	VMOVUPS       16320(CX), K2, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z8, Z19, Z19
-	VMAXPS        8704(CX), Z7, Z7
+	VMAXPS        16384(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z8
 	VMOVUPS       Z17, Z18
@@ -21489,7 +21489,7 @@ loop2:
 	VSUBPS        Z1, Z18, Z9
 	VFMADD213PS.Z Z19, Z19, K1, Z8
 	VFNMADD132PS  Z3, Z17, Z9
-	VMOVUPS       Z8, 8064(CX)
+	VMOVUPS       Z8, 15232(CX)
 	VPERMPS       Z6, Z18, Z12
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z18, Z18
@@ -21501,7 +21501,7 @@ loop2:
 	VMULPS        Z9, Z9, Z19
 	VFMADD213PS   Z9, Z19, Z12
 	VFMADD213PS.Z Z18, Z18, K2, Z12
-	VMOVUPS       Z12, 8640(CX)
+	VMOVUPS       Z12, 16320(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -21520,9 +21520,9 @@ loop2:
 	MOVQ          56(AX), DI
 	VADDPS        2304(DI), Z17, Z17
 	VADDPS.BCST   constants<>+736(SB), Z12, Z12
-	VMOVUPS       Z12, 1464(AX)(BX*4)
-	VMOVUPS       Z17, 3640(AX)(BX*4)
-	VMOVUPS       Z10, 2552(AX)(BX*4)
+	VMOVUPS       Z12, 2496(AX)(BX*4)
+	VMOVUPS       Z17, 6720(AX)(BX*4)
+	VMOVUPS       Z10, 4608(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, BX
@@ -21548,7 +21548,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Y2, Y2
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -21563,7 +21563,7 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+672(SB), Y2
-	VMOVUPS      Y3, 376(AX)(BX*4)
+	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VADDPS       (CX), Y3, Y6
@@ -21587,10 +21587,10 @@ loop2:
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VADDPS       9216(CX), Y3, Y7
+	VADDPS       17408(CX), Y3, Y7
 	VPCMPEQD     constants<>+3104(SB), Y4, Y9
-	VBLENDVPS    Y9, 9216(CX), Y5, Y5
-	VMAXPS       9248(CX), Y2, Y2
+	VBLENDVPS    Y9, 17408(CX), Y5, Y5
+	VMAXPS       17440(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -21604,16 +21604,16 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 9216(CX)
+	VMOVUPS      Y10, 17408(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VADDPS       576(CX), Y3, Y7
+	VADDPS       1088(CX), Y3, Y7
 	VPCMPEQD     constants<>+576(SB), Y4, Y9
-	VBLENDVPS    Y9, 576(CX), Y5, Y5
-	VMAXPS       608(CX), Y2, Y2
+	VBLENDVPS    Y9, 1088(CX), Y5, Y5
+	VMAXPS       1120(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -21627,14 +21627,14 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 576(CX)
+	VMOVUPS      Y10, 1088(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VADDPS       9792(CX), Y3, Y9
+	VADDPS       18496(CX), Y3, Y9
 	VPCMPEQD     constants<>+3136(SB), Y4, Y11
-	VBLENDVPS    Y11, 9792(CX), Y5, Y5
-	VMAXPS       9824(CX), Y2, Y2
+	VBLENDVPS    Y11, 18496(CX), Y5, Y5
+	VMAXPS       18528(CX), Y2, Y2
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
 	VFMADD132PS  constants<>+352(SB), Y1, Y13
@@ -21648,7 +21648,7 @@ loop2:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, 9792(CX)
+	VMOVUPS      Y12, 18496(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
@@ -21660,10 +21660,10 @@ loop2:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y7, 1088(R9)
-	VADDPS       1152(CX), Y3, Y6
+	VADDPS       2176(CX), Y3, Y6
 	VPCMPEQD     constants<>+608(SB), Y4, Y7
-	VBLENDVPS    Y7, 1152(CX), Y5, Y5
-	VMAXPS       1184(CX), Y2, Y2
+	VBLENDVPS    Y7, 2176(CX), Y5, Y5
+	VMAXPS       2208(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
@@ -21677,14 +21677,14 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 1152(CX)
+	VMOVUPS      Y8, 2176(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VADDPS       10368(CX), Y3, Y7
+	VADDPS       19584(CX), Y3, Y7
 	VPCMPEQD     constants<>+3168(SB), Y4, Y9
-	VBLENDVPS    Y9, 10368(CX), Y5, Y5
-	VMAXPS       10400(CX), Y2, Y2
+	VBLENDVPS    Y9, 19584(CX), Y5, Y5
+	VMAXPS       19616(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -21698,16 +21698,16 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 10368(CX)
+	VMOVUPS      Y10, 19584(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VADDPS       1728(CX), Y3, Y7
+	VADDPS       3264(CX), Y3, Y7
 	VPCMPEQD     constants<>+640(SB), Y4, Y9
-	VBLENDVPS    Y9, 1728(CX), Y5, Y5
-	VMAXPS       1760(CX), Y2, Y2
+	VBLENDVPS    Y9, 3264(CX), Y5, Y5
+	VMAXPS       3296(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -21721,14 +21721,14 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 1728(CX)
+	VMOVUPS      Y10, 3264(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VADDPS       10944(CX), Y3, Y9
+	VADDPS       20672(CX), Y3, Y9
 	VPCMPEQD     constants<>+3200(SB), Y4, Y11
-	VBLENDVPS    Y11, 10944(CX), Y5, Y5
-	VMAXPS       10976(CX), Y2, Y2
+	VBLENDVPS    Y11, 20672(CX), Y5, Y5
+	VMAXPS       20704(CX), Y2, Y2
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
 	VFMADD132PS  constants<>+352(SB), Y1, Y13
@@ -21742,7 +21742,7 @@ loop2:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, 10944(CX)
+	VMOVUPS      Y12, 20672(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
@@ -21758,8 +21758,8 @@ loop2:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y7, 1120(R9)
-	VADDPS       2304(CX), Y3, Y6
-	VADDPS       2880(CX), Y3, Y10
+	VADDPS       4352(CX), Y3, Y6
+	VADDPS       5440(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -21782,11 +21782,11 @@ loop2:
 	VPCMPEQD     constants<>+704(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 2304(CX), Y5, Y5
+	VBLENDVPS    Y12, 4352(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       2336(CX), Y2, Y2
+	VMAXPS       4384(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2432(SB), Y4, Y7
@@ -21796,18 +21796,18 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 2880(CX), Y5, Y5
-	VMAXPS       2912(CX), Y2, Y2
-	VMOVUPS      Y8, 2304(CX)
-	VMOVUPS      Y9, 2880(CX)
+	VBLENDVPS    Y7, 5440(CX), Y5, Y5
+	VMAXPS       5472(CX), Y2, Y2
+	VMOVUPS      Y8, 4352(CX)
+	VMOVUPS      Y9, 5440(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       3456(CX), Y3, Y6
-	VADDPS       4032(CX), Y3, Y10
+	VADDPS       6528(CX), Y3, Y6
+	VADDPS       7616(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -21830,11 +21830,11 @@ loop2:
 	VPCMPEQD     constants<>+2464(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 3456(CX), Y5, Y5
+	VBLENDVPS    Y12, 6528(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       3488(CX), Y2, Y2
+	VMAXPS       6560(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2496(SB), Y4, Y7
@@ -21844,10 +21844,10 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 4032(CX), Y5, Y5
-	VMAXPS       4064(CX), Y2, Y2
-	VMOVUPS      Y8, 3456(CX)
-	VMOVUPS      Y9, 4032(CX)
+	VBLENDVPS    Y7, 7616(CX), Y5, Y5
+	VMAXPS       7648(CX), Y2, Y2
+	VMOVUPS      Y8, 6528(CX)
+	VMOVUPS      Y9, 7616(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
@@ -21862,8 +21862,8 @@ loop2:
 	VMOVUPS      Y9, 128(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1152(R9)
-	VADDPS       4608(CX), Y3, Y6
-	VADDPS       5184(CX), Y3, Y10
+	VADDPS       8704(CX), Y3, Y6
+	VADDPS       9792(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -21886,11 +21886,11 @@ loop2:
 	VPCMPEQD     constants<>+2848(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 4608(CX), Y5, Y5
+	VBLENDVPS    Y12, 8704(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       4640(CX), Y2, Y2
+	VMAXPS       8736(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2880(SB), Y4, Y7
@@ -21900,18 +21900,18 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 5184(CX), Y5, Y5
-	VMAXPS       5216(CX), Y2, Y2
-	VMOVUPS      Y8, 4608(CX)
-	VMOVUPS      Y9, 5184(CX)
+	VBLENDVPS    Y7, 9792(CX), Y5, Y5
+	VMAXPS       9824(CX), Y2, Y2
+	VMOVUPS      Y8, 8704(CX)
+	VMOVUPS      Y9, 9792(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       5760(CX), Y3, Y6
-	VADDPS       6336(CX), Y3, Y10
+	VADDPS       10880(CX), Y3, Y6
+	VADDPS       11968(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -21934,11 +21934,11 @@ loop2:
 	VPCMPEQD     constants<>+2912(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 5760(CX), Y5, Y5
+	VBLENDVPS    Y12, 10880(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       5792(CX), Y2, Y2
+	VMAXPS       10912(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2944(SB), Y4, Y7
@@ -21948,10 +21948,10 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 6336(CX), Y5, Y5
-	VMAXPS       6368(CX), Y2, Y2
-	VMOVUPS      Y8, 5760(CX)
-	VMOVUPS      Y9, 6336(CX)
+	VBLENDVPS    Y7, 11968(CX), Y5, Y5
+	VMAXPS       12000(CX), Y2, Y2
+	VMOVUPS      Y8, 10880(CX)
+	VMOVUPS      Y9, 11968(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
@@ -21962,8 +21962,8 @@ loop2:
 	VMOVUPS      Y9, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1120(R9)
-	VADDPS       6912(CX), Y3, Y6
-	VADDPS       7488(CX), Y3, Y10
+	VADDPS       13056(CX), Y3, Y6
+	VADDPS       14144(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -21986,11 +21986,11 @@ loop2:
 	VPCMPEQD     constants<>+2976(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 6912(CX), Y5, Y5
+	VBLENDVPS    Y12, 13056(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       6944(CX), Y2, Y2
+	VMAXPS       13088(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+3008(SB), Y4, Y7
@@ -22000,18 +22000,18 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 7488(CX), Y5, Y5
-	VMAXPS       7520(CX), Y2, Y2
-	VMOVUPS      Y8, 6912(CX)
-	VMOVUPS      Y9, 7488(CX)
+	VBLENDVPS    Y7, 14144(CX), Y5, Y5
+	VMAXPS       14176(CX), Y2, Y2
+	VMOVUPS      Y8, 13056(CX)
+	VMOVUPS      Y9, 14144(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       8064(CX), Y3, Y6
-	VADDPS       8640(CX), Y3, Y9
+	VADDPS       15232(CX), Y3, Y6
+	VADDPS       16320(CX), Y3, Y9
 	VMAXPS       Y6, Y0, Y7
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
@@ -22034,11 +22034,11 @@ loop2:
 	VPCMPEQD     constants<>+3040(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y7
 	VFMADD213PS  constants<>+448(SB), Y3, Y7
-	VBLENDVPS    Y11, 8064(CX), Y5, Y5
+	VBLENDVPS    Y11, 15232(CX), Y5, Y5
 	VMULPS       Y3, Y3, Y11
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       8096(CX), Y2, Y2
+	VMAXPS       15264(CX), Y2, Y2
 	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+3072(SB), Y4, Y3
@@ -22048,10 +22048,10 @@ loop2:
 	VMULPS       Y10, Y10, Y8
 	VFMADD213PS  Y10, Y8, Y4
 	VFMADD213PS  Y12, Y12, Y4
-	VBLENDVPS    Y3, 8640(CX), Y5, Y5
-	VMAXPS       8672(CX), Y2, Y2
-	VMOVUPS      Y7, 8064(CX)
-	VMOVUPS      Y4, 8640(CX)
+	VBLENDVPS    Y3, 16320(CX), Y5, Y5
+	VMAXPS       16352(CX), Y2, Y2
+	VMOVUPS      Y7, 15232(CX)
+	VMOVUPS      Y4, 16320(CX)
 	VADDPS       Y7, Y4, Y4
 	VADDPS       Y6, Y9, Y9
 	MOVQ         56(AX), DI
@@ -22067,9 +22067,9 @@ loop2:
 	MOVQ         56(AX), DI
 	VADDPS       1152(DI), Y9, Y9
 	VADDPS       constants<>+736(SB), Y4, Y4
-	VMOVUPS      Y4, 1464(AX)(BX*4)
-	VMOVUPS      Y9, 3640(AX)(BX*4)
-	VMOVUPS      Y5, 2552(AX)(BX*4)
+	VMOVUPS      Y4, 2496(AX)(BX*4)
+	VMOVUPS      Y9, 6720(AX)(BX*4)
+	VMOVUPS      Y5, 4608(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, BX
@@ -22100,7 +22100,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Z7, Z7
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -22115,7 +22115,7 @@ loop2:
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
 	VBROADCASTSS  constants<>+672(SB), Z7
-	VMOVUPS       Z8, 376(AX)(BX*4)
+	VMOVUPS       Z8, 384(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
 	VADDPS        (CX), Z8, Z11
@@ -22127,13 +22127,13 @@ loop2:
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        576(CX), Z8, Z15
+	VADDPS        1088(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       576(CX), K2, Z10
+	VMOVUPS       1088(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VMAXPS        640(CX), Z7, Z7
+	VMAXPS        1152(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -22144,50 +22144,50 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        1152(CX), Z8, Z19
+	VADDPS        2176(CX), Z8, Z19
 	VMOVUPS       Z14, (CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       1152(CX), K1, Z10
+	VMOVUPS       2176(CX), K1, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z13, Z17, Z17
-	VMAXPS        1216(CX), Z7, Z7
+	VMAXPS        2240(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z16
 	VMOVUPS       Z19, Z20
-	VADDPS        9216(CX), Z8, Z13
+	VADDPS        17408(CX), Z8, Z13
 	VFMADD213PS   Z5, Z12, Z16
 	VFMADD132PS   Z2, Z1, Z20
 	VPCMPEQD.BCST constants<>+3104(SB), Z9, K1
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
-	VMOVUPS       9216(CX), K1, Z10
+	VMOVUPS       17408(CX), K1, Z10
 	VFMADD213PS   Z12, Z18, Z16
 	VSUBPS        Z1, Z20, Z12
-	VMAXPS        9280(CX), Z7, Z7
+	VMAXPS        17472(CX), Z7, Z7
 	VFMADD213PS.Z Z17, Z17, K2, Z16
 	VFNMADD132PS  Z3, Z19, Z12
-	VADDPS        1728(CX), Z8, Z25
+	VADDPS        3264(CX), Z8, Z25
 	VMOVUPS       Z13, Z18
-	VMOVUPS       Z16, 576(CX)
+	VMOVUPS       Z16, 1088(CX)
 	VPERMPS       Z6, Z20, Z17
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
 	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       1728(CX), K1, Z10
+	VMOVUPS       3264(CX), K1, Z10
 	VCMPPS        $0x15, Z0, Z13, K1
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z17, Z20, Z20
-	VMAXPS        1792(CX), Z7, Z7
+	VMAXPS        3328(CX), Z7, Z7
 	VSUBPS        Z1, Z18, Z17
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z23
 	VMOVUPS       Z25, Z26
 	VFNMADD132PS  Z3, Z13, Z17
-	VADDPS        9792(CX), Z8, Z22
+	VADDPS        18496(CX), Z8, Z22
 	VFMADD213PS   Z5, Z12, Z23
 	VFMADD132PS   Z2, Z1, Z26
 	VPERMPS       Z6, Z18, Z21
@@ -22195,16 +22195,16 @@ loop2:
 	VMULPS        Z12, Z12, Z24
 	VCMPPS        $0x15, Z0, Z25, K4
 	VPSLLD        $0x14, Z18, Z18
-	VMOVUPS       9792(CX), K2, Z10
+	VMOVUPS       18496(CX), K2, Z10
 	VFMADD213PS   Z12, Z24, Z23
 	VSUBPS        Z1, Z26, Z12
 	VPADDD        Z21, Z18, Z18
-	VMAXPS        9856(CX), Z7, Z7
+	VMAXPS        18560(CX), Z7, Z7
 	VFMADD213PS.Z Z20, Z20, K3, Z23
 	VFNMADD132PS  Z3, Z25, Z12
 	VMOVUPS       Z4, Z20
 	VMOVUPS       Z22, Z24
-	VMOVUPS       Z23, 1152(CX)
+	VMOVUPS       Z23, 2176(CX)
 	VPERMPS       Z6, Z26, Z27
 	VFMADD213PS   Z5, Z17, Z20
 	VFMADD132PS   Z2, Z1, Z24
@@ -22220,24 +22220,24 @@ loop2:
 	VMOVUPS       Z4, Z21
 	VFMADD213PS.Z Z18, Z18, K1, Z20
 	VFNMADD132PS  Z3, Z22, Z17
-	VADDPS        10368(CX), Z8, Z27
+	VADDPS        19584(CX), Z8, Z27
 	VFMADD213PS   Z5, Z12, Z21
-	VMOVUPS       Z20, 9216(CX)
+	VMOVUPS       Z20, 17408(CX)
 	VPERMPS       Z6, Z24, Z18
 	VPCMPEQD.BCST constants<>+3168(SB), Z9, K1
 	VMULPS        Z12, Z12, Z28
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z24, Z24
-	VMOVUPS       10368(CX), K1, Z10
+	VMOVUPS       19584(CX), K1, Z10
 	VFMADD213PS   Z12, Z28, Z21
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z18, Z24, Z24
-	VMAXPS        10432(CX), Z7, Z7
+	VMAXPS        19648(CX), Z7, Z7
 	VFMADD213PS.Z Z26, Z26, K4, Z21
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z12
 	VMOVUPS       Z27, Z18
-	VMOVUPS       Z21, 1728(CX)
+	VMOVUPS       Z21, 3264(CX)
 	VADDPS        Z13, Z11, Z11
 	VFMADD213PS   Z5, Z17, Z12
 	VFMADD132PS   Z2, Z1, Z18
@@ -22251,16 +22251,16 @@ loop2:
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z24, Z24, K2, Z12
 	VFNMADD132PS  Z3, Z27, Z13
-	VADDPS        10944(CX), Z8, Z20
-	VMOVUPS       Z12, 9792(CX)
+	VADDPS        20672(CX), Z8, Z20
+	VMOVUPS       Z12, 18496(CX)
 	VPERMPS       Z6, Z18, Z17
 	VPCMPEQD.BCST constants<>+3200(SB), Z9, K2
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z18, Z18
-	VMOVUPS       10944(CX), K2, Z10
+	VMOVUPS       20672(CX), K2, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z17, Z18, Z18
-	VMAXPS        11008(CX), Z7, Z7
+	VMAXPS        20736(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z20, Z24
@@ -22274,7 +22274,7 @@ loop2:
 	VSUBPS        Z1, Z24, Z12
 	VFMADD213PS.Z Z18, Z18, K1, Z17
 	VFNMADD132PS  Z3, Z20, Z12
-	VMOVUPS       Z17, 10368(CX)
+	VMOVUPS       Z17, 19584(CX)
 	VPERMPS       Z6, Z24, Z13
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z24, Z24
@@ -22288,7 +22288,7 @@ loop2:
 	VMULPS        Z12, Z12, Z17
 	VFMADD213PS   Z12, Z17, Z13
 	VFMADD213PS.Z Z24, Z24, K2, Z13
-	VMOVUPS       Z13, 10944(CX)
+	VMOVUPS       Z13, 20672(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -22304,22 +22304,22 @@ loop2:
 	VMOVUPS       Z21, 192(R9)
 	MOVQ          56(AX), R9
 	VMOVUPS       Z25, 2240(R9)
-	VADDPS        2304(CX), Z8, Z11
+	VADDPS        4352(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       2304(CX), K1, Z10
-	VMAXPS        2368(CX), Z7, Z7
+	VMOVUPS       4352(CX), K1, Z10
+	VMAXPS        4416(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        2880(CX), Z8, Z15
+	VADDPS        5440(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       2880(CX), K2, Z10
+	VMOVUPS       5440(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VMAXPS        2944(CX), Z7, Z7
+	VMAXPS        5504(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -22330,16 +22330,16 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        3456(CX), Z8, Z16
-	VMOVUPS       Z14, 2304(CX)
+	VADDPS        6528(CX), Z8, Z16
+	VMOVUPS       Z14, 4352(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2464(SB), Z9, K1
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       3456(CX), K1, Z10
+	VMOVUPS       6528(CX), K1, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z13, Z17, Z17
-	VMAXPS        3520(CX), Z7, Z7
+	VMAXPS        6592(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
@@ -22351,16 +22351,16 @@ loop2:
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VADDPS        4032(CX), Z8, Z18
-	VMOVUPS       Z13, 2880(CX)
+	VADDPS        7616(CX), Z8, Z18
+	VMOVUPS       Z13, 5440(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2496(SB), Z9, K2
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       4032(CX), K2, Z10
+	VMOVUPS       7616(CX), K2, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z17, Z19, Z19
-	VMAXPS        4096(CX), Z7, Z7
+	VMAXPS        7680(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
@@ -22372,7 +22372,7 @@ loop2:
 	VSUBPS        Z1, Z21, Z12
 	VFMADD213PS.Z Z19, Z19, K1, Z17
 	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z17, 3456(CX)
+	VMOVUPS       Z17, 6528(CX)
 	VPERMPS       Z6, Z21, Z19
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z21, Z21
@@ -22384,7 +22384,7 @@ loop2:
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
-	VMOVUPS       Z19, 4032(CX)
+	VMOVUPS       Z19, 7616(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -22402,22 +22402,22 @@ loop2:
 	VMOVUPS       Z19, 256(R9)
 	MOVQ          56(AX), R9
 	VMOVUPS       Z18, 2304(R9)
-	VADDPS        4608(CX), Z8, Z11
+	VADDPS        8704(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
-	VMOVUPS       4608(CX), K1, Z10
-	VMAXPS        4672(CX), Z7, Z7
+	VMOVUPS       8704(CX), K1, Z10
+	VMAXPS        8768(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        5184(CX), Z8, Z15
+	VADDPS        9792(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       5184(CX), K2, Z10
+	VMOVUPS       9792(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VMAXPS        5248(CX), Z7, Z7
+	VMAXPS        9856(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -22428,16 +22428,16 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        5760(CX), Z8, Z16
-	VMOVUPS       Z14, 4608(CX)
+	VADDPS        10880(CX), Z8, Z16
+	VMOVUPS       Z14, 8704(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2912(SB), Z9, K1
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       5760(CX), K1, Z10
+	VMOVUPS       10880(CX), K1, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z13, Z17, Z17
-	VMAXPS        5824(CX), Z7, Z7
+	VMAXPS        10944(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
@@ -22449,16 +22449,16 @@ loop2:
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VADDPS        6336(CX), Z8, Z18
-	VMOVUPS       Z13, 5184(CX)
+	VADDPS        11968(CX), Z8, Z18
+	VMOVUPS       Z13, 9792(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2944(SB), Z9, K2
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       6336(CX), K2, Z10
+	VMOVUPS       11968(CX), K2, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z17, Z19, Z19
-	VMAXPS        6400(CX), Z7, Z7
+	VMAXPS        12032(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
@@ -22470,7 +22470,7 @@ loop2:
 	VSUBPS        Z1, Z21, Z12
 	VFMADD213PS.Z Z19, Z19, K1, Z17
 	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z17, 5760(CX)
+	VMOVUPS       Z17, 10880(CX)
 	VPERMPS       Z6, Z21, Z19
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z21, Z21
@@ -22482,7 +22482,7 @@ loop2:
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
-	VMOVUPS       Z19, 6336(CX)
+	VMOVUPS       Z19, 11968(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -22496,22 +22496,22 @@ loop2:
 	VMOVUPS       Z19, 192(R9)
 	MOVQ          56(AX), R9
 	VMOVUPS       Z18, 2240(R9)
-	VADDPS        6912(CX), Z8, Z11
+	VADDPS        13056(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
-	VMOVUPS       6912(CX), K1, Z10
-	VMAXPS        6976(CX), Z7, Z7
+	VMOVUPS       13056(CX), K1, Z10
+	VMAXPS        13120(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        7488(CX), Z8, Z15
+	VADDPS        14144(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+3008(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       7488(CX), K2, Z10
+	VMOVUPS       14144(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VMAXPS        7552(CX), Z7, Z7
+	VMAXPS        14208(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -22522,16 +22522,16 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        8064(CX), Z8, Z16
-	VMOVUPS       Z14, 6912(CX)
+	VADDPS        15232(CX), Z8, Z16
+	VMOVUPS       Z14, 13056(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+3040(SB), Z9, K1
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       8064(CX), K1, Z10
+	VMOVUPS       15232(CX), K1, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z13, Z17, Z17
-	VMAXPS        8128(CX), Z7, Z7
+	VMAXPS        15296(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
@@ -22543,16 +22543,16 @@ loop2:
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VADDPS        8640(CX), Z8, Z17
-	VMOVUPS       Z13, 7488(CX)
+	VADDPS        16320(CX), Z8, Z17
+	VMOVUPS       Z13, 14144(CX)
 	VPERMPS       Z6, Z19, Z8
 	VPCMPEQD.BCST constants<>+3072(SB), Z9, K2
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       8640(CX), K2, Z10
+	VMOVUPS       16320(CX), K2, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z8, Z19, Z19
-	VMAXPS        8704(CX), Z7, Z7
+	VMAXPS        16384(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z8
 	VMOVUPS       Z17, Z18
@@ -22564,7 +22564,7 @@ loop2:
 	VSUBPS        Z1, Z18, Z9
 	VFMADD213PS.Z Z19, Z19, K1, Z8
 	VFNMADD132PS  Z3, Z17, Z9
-	VMOVUPS       Z8, 8064(CX)
+	VMOVUPS       Z8, 15232(CX)
 	VPERMPS       Z6, Z18, Z12
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z18, Z18
@@ -22576,7 +22576,7 @@ loop2:
 	VMULPS        Z9, Z9, Z19
 	VFMADD213PS   Z9, Z19, Z12
 	VFMADD213PS.Z Z18, Z18, K2, Z12
-	VMOVUPS       Z12, 8640(CX)
+	VMOVUPS       Z12, 16320(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -22595,9 +22595,9 @@ loop2:
 	MOVQ          56(AX), DI
 	VADDPS        2304(DI), Z17, Z17
 	VADDPS.BCST   constants<>+736(SB), Z12, Z12
-	VMOVUPS       Z12, 1464(AX)(BX*4)
-	VMOVUPS       Z17, 3640(AX)(BX*4)
-	VMOVUPS       Z10, 2552(AX)(BX*4)
+	VMOVUPS       Z12, 2496(AX)(BX*4)
+	VMOVUPS       Z17, 6720(AX)(BX*4)
+	VMOVUPS       Z10, 4608(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, BX
@@ -22623,7 +22623,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Y2, Y2
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -22638,7 +22638,7 @@ loop2:
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
 	VBROADCASTSS constants<>+672(SB), Y2
-	VMOVUPS      Y3, 376(AX)(BX*4)
+	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
 	VADDPS       (CX), Y3, Y6
@@ -22662,10 +22662,10 @@ loop2:
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VADDPS       9216(CX), Y3, Y7
+	VADDPS       17408(CX), Y3, Y7
 	VPCMPEQD     constants<>+3104(SB), Y4, Y9
-	VBLENDVPS    Y9, 9216(CX), Y5, Y5
-	VMAXPS       9248(CX), Y2, Y2
+	VBLENDVPS    Y9, 17408(CX), Y5, Y5
+	VMAXPS       17440(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -22679,16 +22679,16 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 9216(CX)
+	VMOVUPS      Y10, 17408(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VADDPS       576(CX), Y3, Y7
+	VADDPS       1088(CX), Y3, Y7
 	VPCMPEQD     constants<>+576(SB), Y4, Y9
-	VBLENDVPS    Y9, 576(CX), Y5, Y5
-	VMAXPS       608(CX), Y2, Y2
+	VBLENDVPS    Y9, 1088(CX), Y5, Y5
+	VMAXPS       1120(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -22702,14 +22702,14 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 576(CX)
+	VMOVUPS      Y10, 1088(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VADDPS       9792(CX), Y3, Y9
+	VADDPS       18496(CX), Y3, Y9
 	VPCMPEQD     constants<>+3136(SB), Y4, Y11
-	VBLENDVPS    Y11, 9792(CX), Y5, Y5
-	VMAXPS       9824(CX), Y2, Y2
+	VBLENDVPS    Y11, 18496(CX), Y5, Y5
+	VMAXPS       18528(CX), Y2, Y2
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
 	VFMADD132PS  constants<>+352(SB), Y1, Y13
@@ -22723,7 +22723,7 @@ loop2:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, 9792(CX)
+	VMOVUPS      Y12, 18496(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
@@ -22735,10 +22735,10 @@ loop2:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y7, 1088(R9)
-	VADDPS       1152(CX), Y3, Y6
+	VADDPS       2176(CX), Y3, Y6
 	VPCMPEQD     constants<>+608(SB), Y4, Y7
-	VBLENDVPS    Y7, 1152(CX), Y5, Y5
-	VMAXPS       1184(CX), Y2, Y2
+	VBLENDVPS    Y7, 2176(CX), Y5, Y5
+	VMAXPS       2208(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
@@ -22752,14 +22752,14 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 1152(CX)
+	VMOVUPS      Y8, 2176(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VADDPS       10368(CX), Y3, Y7
+	VADDPS       19584(CX), Y3, Y7
 	VPCMPEQD     constants<>+3168(SB), Y4, Y9
-	VBLENDVPS    Y9, 10368(CX), Y5, Y5
-	VMAXPS       10400(CX), Y2, Y2
+	VBLENDVPS    Y9, 19584(CX), Y5, Y5
+	VMAXPS       19616(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -22773,16 +22773,16 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 10368(CX)
+	VMOVUPS      Y10, 19584(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VADDPS       1728(CX), Y3, Y7
+	VADDPS       3264(CX), Y3, Y7
 	VPCMPEQD     constants<>+640(SB), Y4, Y9
-	VBLENDVPS    Y9, 1728(CX), Y5, Y5
-	VMAXPS       1760(CX), Y2, Y2
+	VBLENDVPS    Y9, 3264(CX), Y5, Y5
+	VMAXPS       3296(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -22796,14 +22796,14 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 1728(CX)
+	VMOVUPS      Y10, 3264(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VADDPS       10944(CX), Y3, Y9
+	VADDPS       20672(CX), Y3, Y9
 	VPCMPEQD     constants<>+3200(SB), Y4, Y11
-	VBLENDVPS    Y11, 10944(CX), Y5, Y5
-	VMAXPS       10976(CX), Y2, Y2
+	VBLENDVPS    Y11, 20672(CX), Y5, Y5
+	VMAXPS       20704(CX), Y2, Y2
 	VMAXPS       Y9, Y0, Y12
 	VMOVUPS      Y12, Y13
 	VFMADD132PS  constants<>+352(SB), Y1, Y13
@@ -22817,7 +22817,7 @@ loop2:
 	VMULPS       Y11, Y11, Y14
 	VFMADD213PS  Y11, Y14, Y12
 	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, 10944(CX)
+	VMOVUPS      Y12, 20672(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
@@ -22833,10 +22833,10 @@ loop2:
 	VMOVUPS      Y10, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y7, 1120(R9)
-	VADDPS       2304(CX), Y3, Y6
+	VADDPS       4352(CX), Y3, Y6
 	VPCMPEQD     constants<>+704(SB), Y4, Y7
-	VBLENDVPS    Y7, 2304(CX), Y5, Y5
-	VMAXPS       2336(CX), Y2, Y2
+	VBLENDVPS    Y7, 4352(CX), Y5, Y5
+	VMAXPS       4384(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
 	VMOVUPS      Y8, Y9
 	VFMADD132PS  constants<>+352(SB), Y1, Y9
@@ -22850,14 +22850,14 @@ loop2:
 	VMULPS       Y7, Y7, Y10
 	VFMADD213PS  Y7, Y10, Y8
 	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 2304(CX)
+	VMOVUPS      Y8, 4352(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VADDPS       11520(CX), Y3, Y7
+	VADDPS       21760(CX), Y3, Y7
 	VPCMPEQD     constants<>+3232(SB), Y4, Y9
-	VBLENDVPS    Y9, 11520(CX), Y5, Y5
-	VMAXPS       11552(CX), Y2, Y2
+	VBLENDVPS    Y9, 21760(CX), Y5, Y5
+	VMAXPS       21792(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -22871,16 +22871,16 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 11520(CX)
+	VMOVUPS      Y10, 21760(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
 	VADDPS       Y7, Y6, Y6
 	VADDPS       Y10, Y8, Y8
-	VADDPS       2880(CX), Y3, Y7
+	VADDPS       5440(CX), Y3, Y7
 	VPCMPEQD     constants<>+2432(SB), Y4, Y9
-	VBLENDVPS    Y9, 2880(CX), Y5, Y5
-	VMAXPS       2912(CX), Y2, Y2
+	VBLENDVPS    Y9, 5440(CX), Y5, Y5
+	VMAXPS       5472(CX), Y2, Y2
 	VMAXPS       Y7, Y0, Y10
 	VMOVUPS      Y10, Y11
 	VFMADD132PS  constants<>+352(SB), Y1, Y11
@@ -22894,7 +22894,7 @@ loop2:
 	VMULPS       Y9, Y9, Y12
 	VFMADD213PS  Y9, Y12, Y10
 	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 2880(CX)
+	VMOVUPS      Y10, 5440(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
@@ -22904,8 +22904,8 @@ loop2:
 	VMOVUPS      Y10, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y7, 1088(R9)
-	VADDPS       3456(CX), Y3, Y6
-	VADDPS       4032(CX), Y3, Y10
+	VADDPS       6528(CX), Y3, Y6
+	VADDPS       7616(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -22928,11 +22928,11 @@ loop2:
 	VPCMPEQD     constants<>+2464(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 3456(CX), Y5, Y5
+	VBLENDVPS    Y12, 6528(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       3488(CX), Y2, Y2
+	VMAXPS       6560(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2496(SB), Y4, Y7
@@ -22942,10 +22942,10 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 4032(CX), Y5, Y5
-	VMAXPS       4064(CX), Y2, Y2
-	VMOVUPS      Y8, 3456(CX)
-	VMOVUPS      Y9, 4032(CX)
+	VBLENDVPS    Y7, 7616(CX), Y5, Y5
+	VMAXPS       7648(CX), Y2, Y2
+	VMOVUPS      Y8, 6528(CX)
+	VMOVUPS      Y9, 7616(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
@@ -22960,8 +22960,8 @@ loop2:
 	VMOVUPS      Y9, 128(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1152(R9)
-	VADDPS       4608(CX), Y3, Y6
-	VADDPS       5184(CX), Y3, Y10
+	VADDPS       8704(CX), Y3, Y6
+	VADDPS       9792(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -22984,11 +22984,11 @@ loop2:
 	VPCMPEQD     constants<>+2848(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 4608(CX), Y5, Y5
+	VBLENDVPS    Y12, 8704(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       4640(CX), Y2, Y2
+	VMAXPS       8736(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2880(SB), Y4, Y7
@@ -22998,18 +22998,18 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 5184(CX), Y5, Y5
-	VMAXPS       5216(CX), Y2, Y2
-	VMOVUPS      Y8, 4608(CX)
-	VMOVUPS      Y9, 5184(CX)
+	VBLENDVPS    Y7, 9792(CX), Y5, Y5
+	VMAXPS       9824(CX), Y2, Y2
+	VMOVUPS      Y8, 8704(CX)
+	VMOVUPS      Y9, 9792(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       5760(CX), Y3, Y6
-	VADDPS       6336(CX), Y3, Y10
+	VADDPS       10880(CX), Y3, Y6
+	VADDPS       11968(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -23032,11 +23032,11 @@ loop2:
 	VPCMPEQD     constants<>+2912(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 5760(CX), Y5, Y5
+	VBLENDVPS    Y12, 10880(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       5792(CX), Y2, Y2
+	VMAXPS       10912(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+2944(SB), Y4, Y7
@@ -23046,10 +23046,10 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 6336(CX), Y5, Y5
-	VMAXPS       6368(CX), Y2, Y2
-	VMOVUPS      Y8, 5760(CX)
-	VMOVUPS      Y9, 6336(CX)
+	VBLENDVPS    Y7, 11968(CX), Y5, Y5
+	VMAXPS       12000(CX), Y2, Y2
+	VMOVUPS      Y8, 10880(CX)
+	VMOVUPS      Y9, 11968(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
@@ -23060,8 +23060,8 @@ loop2:
 	VMOVUPS      Y9, 96(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1120(R9)
-	VADDPS       6912(CX), Y3, Y6
-	VADDPS       7488(CX), Y3, Y10
+	VADDPS       13056(CX), Y3, Y6
+	VADDPS       14144(CX), Y3, Y10
 	VMAXPS       Y6, Y0, Y8
 	VMAXPS       Y10, Y0, Y12
 	VMOVUPS      Y12, Y13
@@ -23084,11 +23084,11 @@ loop2:
 	VPCMPEQD     constants<>+2976(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 6912(CX), Y5, Y5
+	VBLENDVPS    Y12, 13056(CX), Y5, Y5
 	VMULPS       Y7, Y7, Y12
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       6944(CX), Y2, Y2
+	VMAXPS       13088(CX), Y2, Y2
 	VFMADD213PS  Y7, Y12, Y8
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+3008(SB), Y4, Y7
@@ -23098,18 +23098,18 @@ loop2:
 	VMULPS       Y11, Y11, Y12
 	VFMADD213PS  Y11, Y12, Y9
 	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 7488(CX), Y5, Y5
-	VMAXPS       7520(CX), Y2, Y2
-	VMOVUPS      Y8, 6912(CX)
-	VMOVUPS      Y9, 7488(CX)
+	VBLENDVPS    Y7, 14144(CX), Y5, Y5
+	VMAXPS       14176(CX), Y2, Y2
+	VMOVUPS      Y8, 13056(CX)
+	VMOVUPS      Y9, 14144(CX)
 	VADDPS       Y8, Y9, Y9
 	VADDPS       Y6, Y10, Y10
 	MOVQ         56(AX), R9
 	VMOVUPS      Y9, 64(R9)
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1088(R9)
-	VADDPS       8064(CX), Y3, Y6
-	VADDPS       8640(CX), Y3, Y9
+	VADDPS       15232(CX), Y3, Y6
+	VADDPS       16320(CX), Y3, Y9
 	VMAXPS       Y6, Y0, Y7
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
@@ -23132,11 +23132,11 @@ loop2:
 	VPCMPEQD     constants<>+3040(SB), Y4, Y11
 	VMOVUPS      constants<>+416(SB), Y7
 	VFMADD213PS  constants<>+448(SB), Y3, Y7
-	VBLENDVPS    Y11, 8064(CX), Y5, Y5
+	VBLENDVPS    Y11, 15232(CX), Y5, Y5
 	VMULPS       Y3, Y3, Y11
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       8096(CX), Y2, Y2
+	VMAXPS       15264(CX), Y2, Y2
 	VFMADD213PS  Y3, Y11, Y7
 	ADDQ         184(AX), DI
 	VPCMPEQD     constants<>+3072(SB), Y4, Y3
@@ -23146,10 +23146,10 @@ loop2:
 	VMULPS       Y10, Y10, Y8
 	VFMADD213PS  Y10, Y8, Y4
 	VFMADD213PS  Y12, Y12, Y4
-	VBLENDVPS    Y3, 8640(CX), Y5, Y5
-	VMAXPS       8672(CX), Y2, Y2
-	VMOVUPS      Y7, 8064(CX)
-	VMOVUPS      Y4, 8640(CX)
+	VBLENDVPS    Y3, 16320(CX), Y5, Y5
+	VMAXPS       16352(CX), Y2, Y2
+	VMOVUPS      Y7, 15232(CX)
+	VMOVUPS      Y4, 16320(CX)
 	VADDPS       Y7, Y4, Y4
 	VADDPS       Y6, Y9, Y9
 	MOVQ         56(AX), DI
@@ -23165,9 +23165,9 @@ loop2:
 	MOVQ         56(AX), DI
 	VADDPS       1152(DI), Y9, Y9
 	VADDPS       constants<>+736(SB), Y4, Y4
-	VMOVUPS      Y4, 1464(AX)(BX*4)
-	VMOVUPS      Y9, 3640(AX)(BX*4)
-	VMOVUPS      Y5, 2552(AX)(BX*4)
+	VMOVUPS      Y4, 2496(AX)(BX*4)
+	VMOVUPS      Y9, 6720(AX)(BX*4)
+	VMOVUPS      Y5, 4608(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, BX
@@ -23198,7 +23198,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 
 max1:
 	VMAXPS (BX), Z7, Z7
-	ADDQ   $+576, BX
+	ADDQ   $+1088, BX
 	DECQ   SI
 	JNE    max1
 	MOVQ   88(AX), BX
@@ -23213,7 +23213,7 @@ loop2:
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
 	VBROADCASTSS  constants<>+672(SB), Z7
-	VMOVUPS       Z8, 376(AX)(BX*4)
+	VMOVUPS       Z8, 384(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
 	VADDPS        (CX), Z8, Z11
@@ -23225,13 +23225,13 @@ loop2:
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        576(CX), Z8, Z15
+	VADDPS        1088(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       576(CX), K2, Z10
+	VMOVUPS       1088(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VMAXPS        640(CX), Z7, Z7
+	VMAXPS        1152(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -23242,50 +23242,50 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        1152(CX), Z8, Z19
+	VADDPS        2176(CX), Z8, Z19
 	VMOVUPS       Z14, (CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       1152(CX), K1, Z10
+	VMOVUPS       2176(CX), K1, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z13, Z17, Z17
-	VMAXPS        1216(CX), Z7, Z7
+	VMAXPS        2240(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z16
 	VMOVUPS       Z19, Z20
-	VADDPS        9216(CX), Z8, Z13
+	VADDPS        17408(CX), Z8, Z13
 	VFMADD213PS   Z5, Z12, Z16
 	VFMADD132PS   Z2, Z1, Z20
 	VPCMPEQD.BCST constants<>+3104(SB), Z9, K1
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
-	VMOVUPS       9216(CX), K1, Z10
+	VMOVUPS       17408(CX), K1, Z10
 	VFMADD213PS   Z12, Z18, Z16
 	VSUBPS        Z1, Z20, Z12
-	VMAXPS        9280(CX), Z7, Z7
+	VMAXPS        17472(CX), Z7, Z7
 	VFMADD213PS.Z Z17, Z17, K2, Z16
 	VFNMADD132PS  Z3, Z19, Z12
-	VADDPS        1728(CX), Z8, Z25
+	VADDPS        3264(CX), Z8, Z25
 	VMOVUPS       Z13, Z18
-	VMOVUPS       Z16, 576(CX)
+	VMOVUPS       Z16, 1088(CX)
 	VPERMPS       Z6, Z20, Z17
 	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
 	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       1728(CX), K1, Z10
+	VMOVUPS       3264(CX), K1, Z10
 	VCMPPS        $0x15, Z0, Z13, K1
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z17, Z20, Z20
-	VMAXPS        1792(CX), Z7, Z7
+	VMAXPS        3328(CX), Z7, Z7
 	VSUBPS        Z1, Z18, Z17
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z23
 	VMOVUPS       Z25, Z26
 	VFNMADD132PS  Z3, Z13, Z17
-	VADDPS        9792(CX), Z8, Z22
+	VADDPS        18496(CX), Z8, Z22
 	VFMADD213PS   Z5, Z12, Z23
 	VFMADD132PS   Z2, Z1, Z26
 	VPERMPS       Z6, Z18, Z21
@@ -23293,16 +23293,16 @@ loop2:
 	VMULPS        Z12, Z12, Z24
 	VCMPPS        $0x15, Z0, Z25, K4
 	VPSLLD        $0x14, Z18, Z18
-	VMOVUPS       9792(CX), K2, Z10
+	VMOVUPS       18496(CX), K2, Z10
 	VFMADD213PS   Z12, Z24, Z23
 	VSUBPS        Z1, Z26, Z12
 	VPADDD        Z21, Z18, Z18
-	VMAXPS        9856(CX), Z7, Z7
+	VMAXPS        18560(CX), Z7, Z7
 	VFMADD213PS.Z Z20, Z20, K3, Z23
 	VFNMADD132PS  Z3, Z25, Z12
 	VMOVUPS       Z4, Z20
 	VMOVUPS       Z22, Z24
-	VMOVUPS       Z23, 1152(CX)
+	VMOVUPS       Z23, 2176(CX)
 	VPERMPS       Z6, Z26, Z27
 	VFMADD213PS   Z5, Z17, Z20
 	VFMADD132PS   Z2, Z1, Z24
@@ -23318,24 +23318,24 @@ loop2:
 	VMOVUPS       Z4, Z21
 	VFMADD213PS.Z Z18, Z18, K1, Z20
 	VFNMADD132PS  Z3, Z22, Z17
-	VADDPS        10368(CX), Z8, Z27
+	VADDPS        19584(CX), Z8, Z27
 	VFMADD213PS   Z5, Z12, Z21
-	VMOVUPS       Z20, 9216(CX)
+	VMOVUPS       Z20, 17408(CX)
 	VPERMPS       Z6, Z24, Z18
 	VPCMPEQD.BCST constants<>+3168(SB), Z9, K1
 	VMULPS        Z12, Z12, Z28
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z24, Z24
-	VMOVUPS       10368(CX), K1, Z10
+	VMOVUPS       19584(CX), K1, Z10
 	VFMADD213PS   Z12, Z28, Z21
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z18, Z24, Z24
-	VMAXPS        10432(CX), Z7, Z7
+	VMAXPS        19648(CX), Z7, Z7
 	VFMADD213PS.Z Z26, Z26, K4, Z21
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z12
 	VMOVUPS       Z27, Z18
-	VMOVUPS       Z21, 1728(CX)
+	VMOVUPS       Z21, 3264(CX)
 	VADDPS        Z13, Z11, Z11
 	VFMADD213PS   Z5, Z17, Z12
 	VFMADD132PS   Z2, Z1, Z18
@@ -23349,16 +23349,16 @@ loop2:
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z24, Z24, K2, Z12
 	VFNMADD132PS  Z3, Z27, Z13
-	VADDPS        10944(CX), Z8, Z20
-	VMOVUPS       Z12, 9792(CX)
+	VADDPS        20672(CX), Z8, Z20
+	VMOVUPS       Z12, 18496(CX)
 	VPERMPS       Z6, Z18, Z17
 	VPCMPEQD.BCST constants<>+3200(SB), Z9, K2
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z18, Z18
-	VMOVUPS       10944(CX), K2, Z10
+	VMOVUPS       20672(CX), K2, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z17, Z18, Z18
-	VMAXPS        11008(CX), Z7, Z7
+	VMAXPS        20736(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z20, Z24
@@ -23372,7 +23372,7 @@ loop2:
 	VSUBPS        Z1, Z24, Z12
 	VFMADD213PS.Z Z18, Z18, K1, Z17
 	VFNMADD132PS  Z3, Z20, Z12
-	VMOVUPS       Z17, 10368(CX)
+	VMOVUPS       Z17, 19584(CX)
 	VPERMPS       Z6, Z24, Z13
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z24, Z24
@@ -23386,7 +23386,7 @@ loop2:
 	VMULPS        Z12, Z12, Z17
 	VFMADD213PS   Z12, Z17, Z13
 	VFMADD213PS.Z Z24, Z24, K2, Z13
-	VMOVUPS       Z13, 10944(CX)
+	VMOVUPS       Z13, 20672(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -23402,22 +23402,22 @@ loop2:
 	VMOVUPS       Z21, 192(R9)
 	MOVQ          56(AX), R9
 	VMOVUPS       Z25, 2240(R9)
-	VADDPS        2304(CX), Z8, Z11
+	VADDPS        4352(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
-	VMOVUPS       2304(CX), K1, Z10
-	VMAXPS        2368(CX), Z7, Z7
+	VMOVUPS       4352(CX), K1, Z10
+	VMAXPS        4416(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        2880(CX), Z8, Z15
+	VADDPS        5440(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       2880(CX), K2, Z10
+	VMOVUPS       5440(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VMAXPS        2944(CX), Z7, Z7
+	VMAXPS        5504(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -23428,44 +23428,44 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        3456(CX), Z8, Z19
-	VMOVUPS       Z14, 2304(CX)
+	VADDPS        6528(CX), Z8, Z19
+	VMOVUPS       Z14, 4352(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2464(SB), Z9, K1
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       3456(CX), K1, Z10
+	VMOVUPS       6528(CX), K1, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z13, Z17, Z17
-	VMAXPS        3520(CX), Z7, Z7
+	VMAXPS        6592(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z16
 	VMOVUPS       Z19, Z20
-	VADDPS        11520(CX), Z8, Z13
+	VADDPS        21760(CX), Z8, Z13
 	VFMADD213PS   Z5, Z12, Z16
 	VFMADD132PS   Z2, Z1, Z20
 	VPCMPEQD.BCST constants<>+3232(SB), Z9, K1
 	VMULPS        Z12, Z12, Z18
 	VCMPPS        $0x15, Z0, Z19, K3
-	VMOVUPS       11520(CX), K1, Z10
+	VMOVUPS       21760(CX), K1, Z10
 	VFMADD213PS   Z12, Z18, Z16
 	VSUBPS        Z1, Z20, Z12
-	VMAXPS        11584(CX), Z7, Z7
+	VMAXPS        21824(CX), Z7, Z7
 	VFMADD213PS.Z Z17, Z17, K2, Z16
 	VFNMADD132PS  Z3, Z19, Z12
-	VADDPS        4032(CX), Z8, Z24
+	VADDPS        7616(CX), Z8, Z24
 	VMOVUPS       Z13, Z18
-	VMOVUPS       Z16, 2880(CX)
+	VMOVUPS       Z16, 5440(CX)
 	VPERMPS       Z6, Z20, Z17
 	VPCMPEQD.BCST constants<>+2496(SB), Z9, K1
 	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       4032(CX), K1, Z10
+	VMOVUPS       7616(CX), K1, Z10
 	VCMPPS        $0x15, Z0, Z13, K1
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z17, Z20, Z20
-	VMAXPS        4096(CX), Z7, Z7
+	VMAXPS        7680(CX), Z7, Z7
 	VSUBPS        Z1, Z18, Z17
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z22
@@ -23483,7 +23483,7 @@ loop2:
 	VFMADD213PS.Z Z20, Z20, K3, Z22
 	VFNMADD132PS  Z3, Z24, Z12
 	VMOVUPS       Z4, Z20
-	VMOVUPS       Z22, 3456(CX)
+	VMOVUPS       Z22, 6528(CX)
 	VPERMPS       Z6, Z25, Z23
 	VFMADD213PS   Z5, Z17, Z20
 	PREFETCHT1    (DI)
@@ -23496,14 +23496,14 @@ loop2:
 	VMOVUPS       Z4, Z17
 	VFMADD213PS.Z Z18, Z18, K1, Z20
 	VFMADD213PS   Z5, Z12, Z17
-	VMOVUPS       Z20, 11520(CX)
+	VMOVUPS       Z20, 21760(CX)
 	VMULPS        Z12, Z12, Z18
 	PREFETCHT1    (DI)
 	VFMADD213PS   Z12, Z18, Z17
 	PREFETCHT1    (DI)(R8*1)
 	VFMADD213PS.Z Z25, Z25, K2, Z17
 	ADDQ          184(AX), DI
-	VMOVUPS       Z17, 4032(CX)
+	VMOVUPS       Z17, 7616(CX)
 	VADDPS        Z13, Z11, Z11
 	PREFETCHT1    (DI)
 	VADDPS        Z20, Z14, Z14
@@ -23523,22 +23523,22 @@ loop2:
 	VMOVUPS       Z17, 256(R9)
 	MOVQ          56(AX), R9
 	VMOVUPS       Z24, 2304(R9)
-	VADDPS        4608(CX), Z8, Z11
+	VADDPS        8704(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
-	VMOVUPS       4608(CX), K1, Z10
-	VMAXPS        4672(CX), Z7, Z7
+	VMOVUPS       8704(CX), K1, Z10
+	VMAXPS        8768(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        5184(CX), Z8, Z15
+	VADDPS        9792(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       5184(CX), K2, Z10
+	VMOVUPS       9792(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VMAXPS        5248(CX), Z7, Z7
+	VMAXPS        9856(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -23549,16 +23549,16 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        5760(CX), Z8, Z16
-	VMOVUPS       Z14, 4608(CX)
+	VADDPS        10880(CX), Z8, Z16
+	VMOVUPS       Z14, 8704(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+2912(SB), Z9, K1
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       5760(CX), K1, Z10
+	VMOVUPS       10880(CX), K1, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z13, Z17, Z17
-	VMAXPS        5824(CX), Z7, Z7
+	VMAXPS        10944(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
@@ -23570,16 +23570,16 @@ loop2:
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VADDPS        6336(CX), Z8, Z18
-	VMOVUPS       Z13, 5184(CX)
+	VADDPS        11968(CX), Z8, Z18
+	VMOVUPS       Z13, 9792(CX)
 	VPERMPS       Z6, Z19, Z17
 	VPCMPEQD.BCST constants<>+2944(SB), Z9, K2
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       6336(CX), K2, Z10
+	VMOVUPS       11968(CX), K2, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z17, Z19, Z19
-	VMAXPS        6400(CX), Z7, Z7
+	VMAXPS        12032(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z17
 	VMOVUPS       Z18, Z21
@@ -23591,7 +23591,7 @@ loop2:
 	VSUBPS        Z1, Z21, Z12
 	VFMADD213PS.Z Z19, Z19, K1, Z17
 	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z17, 5760(CX)
+	VMOVUPS       Z17, 10880(CX)
 	VPERMPS       Z6, Z21, Z19
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z21, Z21
@@ -23603,7 +23603,7 @@ loop2:
 	VMULPS        Z12, Z12, Z20
 	VFMADD213PS   Z12, Z20, Z19
 	VFMADD213PS.Z Z21, Z21, K2, Z19
-	VMOVUPS       Z19, 6336(CX)
+	VMOVUPS       Z19, 11968(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -23617,22 +23617,22 @@ loop2:
 	VMOVUPS       Z19, 192(R9)
 	MOVQ          56(AX), R9
 	VMOVUPS       Z18, 2240(R9)
-	VADDPS        6912(CX), Z8, Z11
+	VADDPS        13056(CX), Z8, Z11
 	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
-	VMOVUPS       6912(CX), K1, Z10
-	VMAXPS        6976(CX), Z7, Z7
+	VMOVUPS       13056(CX), K1, Z10
+	VMAXPS        13120(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z11, K1
 	VSUBPS        Z1, Z13, Z12
 	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        7488(CX), Z8, Z15
+	VADDPS        14144(CX), Z8, Z15
 	VPERMPS       Z6, Z13, Z14
 	VPCMPEQD.BCST constants<>+3008(SB), Z9, K2
 	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       7488(CX), K2, Z10
+	VMOVUPS       14144(CX), K2, Z10
 	VPADDD        Z14, Z13, Z13
-	VMAXPS        7552(CX), Z7, Z7
+	VMAXPS        14208(CX), Z7, Z7
 	VMOVUPS       Z4, Z14
 	VMOVUPS       Z15, Z17
 	VFMADD213PS   Z5, Z12, Z14
@@ -23643,16 +23643,16 @@ loop2:
 	VSUBPS        Z1, Z17, Z12
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        8064(CX), Z8, Z16
-	VMOVUPS       Z14, 6912(CX)
+	VADDPS        15232(CX), Z8, Z16
+	VMOVUPS       Z14, 13056(CX)
 	VPERMPS       Z6, Z17, Z13
 	VPCMPEQD.BCST constants<>+3040(SB), Z9, K1
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       8064(CX), K1, Z10
+	VMOVUPS       15232(CX), K1, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z13, Z17, Z17
-	VMAXPS        8128(CX), Z7, Z7
+	VMAXPS        15296(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z16, Z19
@@ -23664,16 +23664,16 @@ loop2:
 	VSUBPS        Z1, Z19, Z12
 	VFMADD213PS.Z Z17, Z17, K2, Z13
 	VFNMADD132PS  Z3, Z16, Z12
-	VADDPS        8640(CX), Z8, Z17
-	VMOVUPS       Z13, 7488(CX)
+	VADDPS        16320(CX), Z8, Z17
+	VMOVUPS       Z13, 14144(CX)
 	VPERMPS       Z6, Z19, Z8
 	VPCMPEQD.BCST constants<>+3072(SB), Z9, K2
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       8640(CX), K2, Z10
+	VMOVUPS       16320(CX), K2, Z10
 	PREFETCHT1    (DI)(R8*1)
 	VPADDD        Z8, Z19, Z19
-	VMAXPS        8704(CX), Z7, Z7
+	VMAXPS        16384(CX), Z7, Z7
 	ADDQ          184(AX), DI
 	VMOVUPS       Z4, Z8
 	VMOVUPS       Z17, Z18
@@ -23685,7 +23685,7 @@ loop2:
 	VSUBPS        Z1, Z18, Z9
 	VFMADD213PS.Z Z19, Z19, K1, Z8
 	VFNMADD132PS  Z3, Z17, Z9
-	VMOVUPS       Z8, 8064(CX)
+	VMOVUPS       Z8, 15232(CX)
 	VPERMPS       Z6, Z18, Z12
 	PREFETCHT1    (DI)
 	VPSLLD        $0x14, Z18, Z18
@@ -23697,7 +23697,7 @@ loop2:
 	VMULPS        Z9, Z9, Z19
 	VFMADD213PS   Z9, Z19, Z12
 	VFMADD213PS.Z Z18, Z18, K2, Z12
-	VMOVUPS       Z12, 8640(CX)
+	VMOVUPS       Z12, 16320(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
@@ -23716,9 +23716,9 @@ loop2:
 	MOVQ          56(AX), DI
 	VADDPS        2304(DI), Z17, Z17
 	VADDPS.BCST   constants<>+736(SB), Z12, Z12
-	VMOVUPS       Z12, 1464(AX)(BX*4)
-	VMOVUPS       Z17, 3640(AX)(BX*4)
-	VMOVUPS       Z10, 2552(AX)(BX*4)
+	VMOVUPS       Z12, 2496(AX)(BX*4)
+	VMOVUPS       Z17, 6720(AX)(BX*4)
+	VMOVUPS       Z10, 4608(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, BX
@@ -23762,8 +23762,8 @@ row1:
 	IMULQ         216(AX), BX
 	SHLQ          $0x06, BX
 	VMOVSS        (CX)(R8*4), X7
-	VMOVSS        X7, 2552(AX)(DI*4)
-	VBROADCASTSS  376(AX)(DI*4), Z7
+	VMOVSS        X7, 4608(AX)(DI*4)
+	VBROADCASTSS  384(AX)(DI*4), Z7
 	VMOVSD        112(AX), X8
 	VCVTSD2SS     X8, X8, X8
 	VBROADCASTSS  X8, Z8
@@ -23915,7 +23915,7 @@ row1:
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
 	VXORPS        constants<>+0(SB), X7, X7
-	VMOVSS        X7, 384(AX)(DI*4)
+	VMOVSS        X7, 392(AX)(DI*4)
 
 found4:
 skip2:
@@ -23964,8 +23964,8 @@ row1:
 	IMULQ         216(AX), BX
 	SHLQ          $0x06, BX
 	VMOVSS        (CX)(R9*4), X7
-	VMOVSS        X7, 2552(AX)(R8*4)
-	VBROADCASTSS  376(AX)(R8*4), Z7
+	VMOVSS        X7, 4608(AX)(R8*4)
+	VBROADCASTSS  384(AX)(R8*4), Z7
 	VMOVSD        112(AX), X8
 	VCVTSD2SS     X8, X8, X8
 	VBROADCASTSS  X8, Z8
@@ -24130,7 +24130,7 @@ row1:
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
 	VXORPS        constants<>+0(SB), X7, X7
-	VMOVSS        X7, 384(AX)(R8*4)
+	VMOVSS        X7, 392(AX)(R8*4)
 
 found4:
 skip2:
@@ -24177,8 +24177,8 @@ row1:
 	IMULQ         216(AX), BX
 	SHLQ          $0x06, BX
 	VMOVSS        (CX)(R8*4), X7
-	VMOVSS        X7, 2552(AX)(DI*4)
-	VBROADCASTSS  376(AX)(DI*4), Z7
+	VMOVSS        X7, 4608(AX)(DI*4)
+	VBROADCASTSS  384(AX)(DI*4), Z7
 	VMOVSD        112(AX), X8
 	VCVTSD2SS     X8, X8, X8
 	VBROADCASTSS  X8, Z8
@@ -24347,7 +24347,7 @@ row1:
 	VPERMILPS     $0xb1, X7, X8
 	VMAXPS        X8, X7, X7
 	VXORPS        constants<>+0(SB), X7, X7
-	VMOVSS        X7, 384(AX)(DI*4)
+	VMOVSS        X7, 392(AX)(DI*4)
 
 found4:
 skip2:

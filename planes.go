@@ -45,6 +45,15 @@ func (w *worker[T, F]) shapeOf(j *job[T]) shape {
 	return lanesOfClasses
 }
 
+// rowsOfPlanes is the number of rows of a chunk: as many as there are slots if the copy takes no more than 10 KiB, since what a chunk
+// costs beside its rows is most for few classes.
+func (w *worker[T, F]) rowsOfPlanes(classes int) int {
+	if maxSlots*classes*int(unsafe.Sizeof(F(0))) <= 10<<10 {
+		return maxSlots
+	}
+	return chunkRows
+}
+
 // vectorRows is the number of rows that the kernels for planes take at a time, at most.
 func vectorRows[F real]() int { return coef.Lanes / int(unsafe.Sizeof(F(0))) }
 

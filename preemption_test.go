@@ -41,7 +41,7 @@ func BenchmarkPreemptionKernels(b *testing.B) {
 		var name string
 		for _, k := range callable(b) {
 			for _, n := range k.sizes(1, 2, 10, 64, 200, 256, 512, 1000, coef.Segment, coef.Long) {
-				rows := max(16, min(chunkRows(n)&^15, maxSlots))
+				rows := max(16, rowsOfClasses(n)&^15)
 				switch {
 				case k.op == opFold:
 					rows, n = 16, 1<<20

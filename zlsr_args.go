@@ -7,9 +7,9 @@ import "unsafe"
 // maxSlots is how many rows a worker has under way at once, slotPad how many more a kernel may finish beside them, and planeSlots
 // how far apart the classes of a copy are.
 const (
-	maxSlots   = 128
+	maxSlots   = 256
 	slotPad    = 8
-	planeSlots = 144
+	planeSlots = 272
 )
 
 // maxPairs is how many rows of two classes a kernel takes at once, pairStep what their number is a multiple of, and pairSlots how
@@ -82,7 +82,7 @@ type args struct {
 	factors   unsafe.Pointer // pairs: float32 for each row: factor of the gradient
 	out       unsafe.Pointer // pairs: out: pairArrays arrays with a float32 for each row
 	outStep   int            // pairs: bytes from a row to the next there, or 0 if nobody wants to know
-	_         [5]float64     // what follows starts a cache line, 8 bytes being before the struct where the allocator puts it
+	_         [6]float64     // what follows starts a cache line, as the struct does: it is so large that the allocator gives it pages
 	minus     slotsF         // −m, m being the row's maximum
 	rest      slotsF         // Σe − 1
 	target    slotsF         // x_y
@@ -107,8 +107,8 @@ type args struct {
 	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABI0a2eec5f_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABIb6f30406_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABI0a2eec5f_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABIb6f30406_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

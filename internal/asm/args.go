@@ -14,7 +14,7 @@ type Field struct {
 // apart the classes of a copy are: in steps of 512 bytes, each eighth class would lie a page on, where a CPU takes loads for stores
 // that are under way.
 const (
-	Slots      = 128
+	Slots      = 256
 	Pad        = 8
 	PlaneSlots = Slots + 16
 )
@@ -89,7 +89,7 @@ var Args = []Field{
 	{"factors", pointer, 1, "pairs: float32 for each row: factor of the gradient"},
 	{"out", pointer, 1, "pairs: out: pairArrays arrays with a float32 for each row"},
 	{"outStep", integer, 1, "pairs: bytes from a row to the next there, or 0 if nobody wants to know"},
-	{"_", number, 5, "what follows starts a cache line, 8 bytes being before the struct where the allocator puts it"},
+	{"_", number, 6, "what follows starts a cache line, as the struct does: it is so large that the allocator gives it pages"},
 	{"minus", float, Slots + Pad, "−m, m being the row's maximum"},
 	{"rest", float, Slots + Pad, "Σe − 1"},
 	{"target", float, Slots + Pad, "x_y"},
