@@ -1363,36 +1363,30 @@ group1:
 	JGE          classes3
 	LEAQ         constants<>+32(SB), R13
 	ADDQ         $0x80, R13
-	MOVQ         R11, R14
-	SHLQ         $0x02, R14
-	SUBQ         R14, R13
+	SHLQ         $0x02, R11
+	SUBQ         R11, R13
 	PREFETCHT0   (R12)
 	PREFETCHT0   64(R12)
 	ADDQ         $+128, R12
-	MOVQ         96(AX), R12
-	SUBQ         R11, R12
-	VMOVD        R12, X4
-	VPBROADCASTD X4, Y4
-	VPSUBD       Y4, Y3, Y4
 	LEAQ         (R10)(DI*2), R11
-	VMOVUPS      (R10), Y3
+	VMOVUPS      (R10), Y4
 	VMOVUPS      (R10)(DI*1), Y5
 	VMOVUPS      (R11), Y6
 	VMOVUPS      (R11)(DI*1), Y7
-	VFMSUB213PS  Y1, Y0, Y3
-	VPCMPEQD     constants<>+544(SB), Y4, Y8
-	VBLENDVPS    Y8, Y2, Y3, Y3
+	VFMSUB213PS  Y1, Y0, Y4
+	VPCMPEQD     constants<>+544(SB), Y3, Y8
+	VBLENDVPS    Y8, Y2, Y4, Y4
 	VFMSUB213PS  Y1, Y0, Y5
-	VPCMPEQD     constants<>+576(SB), Y4, Y8
+	VPCMPEQD     constants<>+576(SB), Y3, Y8
 	VBLENDVPS    Y8, Y2, Y5, Y5
 	VFMSUB213PS  Y1, Y0, Y6
-	VPCMPEQD     constants<>+608(SB), Y4, Y8
+	VPCMPEQD     constants<>+608(SB), Y3, Y8
 	VBLENDVPS    Y8, Y2, Y6, Y6
 	VFMSUB213PS  Y1, Y0, Y7
-	VPCMPEQD     constants<>+640(SB), Y4, Y0
+	VPCMPEQD     constants<>+640(SB), Y3, Y0
 	VBLENDVPS    Y0, Y2, Y7, Y7
-	VUNPCKLPS    Y5, Y3, Y0
-	VUNPCKHPS    Y5, Y3, Y1
+	VUNPCKLPS    Y5, Y4, Y0
+	VUNPCKHPS    Y5, Y4, Y1
 	VUNPCKLPS    Y7, Y6, Y2
 	VUNPCKHPS    Y7, Y6, Y4
 	VUNPCKLPD    Y2, Y0, Y3
@@ -1421,44 +1415,39 @@ classes3:
 	PREFETCHT0   (R12)
 	PREFETCHT0   64(R12)
 	ADDQ         $+128, R12
-	MOVQ         96(AX), R13
-	SUBQ         R11, R13
-	VMOVD        R13, X4
-	VPBROADCASTD X4, Y4
-	VPSUBD       Y4, Y3, Y4
 	LEAQ         (R10)(DI*2), R13
-	VMOVUPS      (R10), Y5
-	VMOVUPS      (R10)(DI*1), Y6
-	VMOVUPS      (R13), Y7
-	VMOVUPS      (R13)(DI*1), Y8
+	VMOVUPS      (R10), Y4
+	VMOVUPS      (R10)(DI*1), Y5
+	VMOVUPS      (R13), Y6
+	VMOVUPS      (R13)(DI*1), Y7
+	VFMSUB213PS  Y1, Y0, Y4
+	VPCMPEQD     constants<>+544(SB), Y3, Y8
+	VBLENDVPS    Y8, Y2, Y4, Y4
 	VFMSUB213PS  Y1, Y0, Y5
-	VPCMPEQD     constants<>+544(SB), Y4, Y9
-	VBLENDVPS    Y9, Y2, Y5, Y5
+	VPCMPEQD     constants<>+576(SB), Y3, Y8
+	VBLENDVPS    Y8, Y2, Y5, Y5
 	VFMSUB213PS  Y1, Y0, Y6
-	VPCMPEQD     constants<>+576(SB), Y4, Y9
-	VBLENDVPS    Y9, Y2, Y6, Y6
+	VPCMPEQD     constants<>+608(SB), Y3, Y8
+	VBLENDVPS    Y8, Y2, Y6, Y6
 	VFMSUB213PS  Y1, Y0, Y7
-	VPCMPEQD     constants<>+608(SB), Y4, Y9
-	VBLENDVPS    Y9, Y2, Y7, Y7
-	VFMSUB213PS  Y1, Y0, Y8
-	VPCMPEQD     constants<>+640(SB), Y4, Y4
-	VBLENDVPS    Y4, Y2, Y8, Y8
-	VUNPCKLPS    Y6, Y5, Y4
-	VUNPCKHPS    Y6, Y5, Y5
-	VUNPCKLPS    Y8, Y7, Y6
-	VUNPCKHPS    Y8, Y7, Y8
-	VUNPCKLPD    Y6, Y4, Y7
-	VUNPCKHPD    Y6, Y4, Y4
-	VUNPCKLPD    Y8, Y5, Y6
-	VUNPCKHPD    Y8, Y5, Y5
-	VMOVUPS      X7, (BX)
-	VEXTRACTF128 $0x01, Y7, (SI)
-	VMOVUPS      X4, (BX)(CX*1)
-	VEXTRACTF128 $0x01, Y4, (SI)(CX*1)
-	VMOVUPS      X6, (BX)(CX*2)
-	VEXTRACTF128 $0x01, Y6, (SI)(CX*2)
-	VMOVUPS      X5, (BX)(DX*1)
-	VEXTRACTF128 $0x01, Y5, (SI)(DX*1)
+	VPCMPEQD     constants<>+640(SB), Y3, Y8
+	VBLENDVPS    Y8, Y2, Y7, Y7
+	VUNPCKLPS    Y5, Y4, Y8
+	VUNPCKHPS    Y5, Y4, Y4
+	VUNPCKLPS    Y7, Y6, Y5
+	VUNPCKHPS    Y7, Y6, Y7
+	VUNPCKLPD    Y5, Y8, Y6
+	VUNPCKHPD    Y5, Y8, Y5
+	VUNPCKLPD    Y7, Y4, Y8
+	VUNPCKHPD    Y7, Y4, Y4
+	VMOVUPS      X6, (BX)
+	VEXTRACTF128 $0x01, Y6, (SI)
+	VMOVUPS      X5, (BX)(CX*1)
+	VEXTRACTF128 $0x01, Y5, (SI)(CX*1)
+	VMOVUPS      X8, (BX)(CX*2)
+	VEXTRACTF128 $0x01, Y8, (SI)(CX*2)
+	VMOVUPS      X4, (BX)(DX*1)
+	VEXTRACTF128 $0x01, Y4, (SI)(DX*1)
 	SUBQ         $0x04, R11
 	JE           next5
 	CMPQ         R11, $0x04
@@ -1466,16 +1455,20 @@ classes3:
 	ADDQ         $0x10, BX
 	ADDQ         $0x10, SI
 	LEAQ         (R10)(DI*4), R10
+	VPSUBD       constants<>+672(SB), Y3, Y3
 	JMP          classes3
 
 overlap4:
-	LEAQ  (BX)(R11*4), BX
-	LEAQ  (SI)(R11*4), SI
-	MOVQ  DI, R13
-	IMULQ R11, R13
-	ADDQ  R13, R10
-	MOVQ  $+4, R11
-	JMP   classes3
+	LEAQ         (BX)(R11*4), BX
+	LEAQ         (SI)(R11*4), SI
+	MOVQ         DI, R13
+	IMULQ        R11, R13
+	ADDQ         R13, R10
+	VMOVD        R11, X4
+	VPBROADCASTD X4, Y4
+	VPSUBD       Y4, Y3, Y3
+	MOVQ         $+4, R11
+	JMP          classes3
 
 next5:
 	CMPQ    R8, R9
@@ -1964,7 +1957,7 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -1984,7 +1977,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
@@ -2113,7 +2106,7 @@ fetched6:
 	ADDQ         $0x04, R12
 	ADDQ         $+128, R9
 	ADDQ         $+4352, R11
-	VPSUBD       constants<>+704(SB), Y4, Y4
+	VPSUBD       constants<>+672(SB), Y4, Y4
 	TESTQ        $+15, R12
 	JNE          classes4
 	SUBQ         $+512, R9
@@ -2320,7 +2313,7 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -2340,7 +2333,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
@@ -2568,7 +2561,7 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -2588,7 +2581,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	VMOVUPS      Y3, 384(AX)(BX*4)
 	MOVQ         56(AX), R9
 	VXORPS       Y4, Y4, Y4
@@ -9277,13 +9270,13 @@ loop1:
 	VADDPS       constants<>+1920(SB), Y0, Y1
 	VPSUBD       constants<>+1920(SB), Y1, Y1
 	VMOVUPS      2528(AX)(CX*4), Y4
-	VPAND        constants<>+672(SB), Y1, Y2
+	VPAND        constants<>+704(SB), Y1, Y2
 	VADDPS       constants<>+1920(SB), Y4, Y5
 	VBROADCASTSS constants<>+1920(SB), Y3
 	VPSUBD       constants<>+1920(SB), Y5, Y5
 	VMOVUPS      2560(AX)(CX*4), Y6
 	VPSUBD       Y2, Y3, Y2
-	VPAND        constants<>+672(SB), Y5, Y3
+	VPAND        constants<>+704(SB), Y5, Y3
 	VADDPS       constants<>+1920(SB), Y6, Y8
 	VPSRLD       $0x17, Y1, Y1
 	VBROADCASTSS constants<>+1920(SB), Y7
@@ -9291,7 +9284,7 @@ loop1:
 	VMOVUPS      2592(AX)(CX*4), Y9
 	VMOVUPS      Y1, 23616(AX)(CX*4)
 	VPSUBD       Y3, Y7, Y3
-	VPAND        constants<>+672(SB), Y8, Y7
+	VPAND        constants<>+704(SB), Y8, Y7
 	VADDPS       constants<>+1920(SB), Y9, Y11
 	VSUBPS       constants<>+1920(SB), Y2, Y1
 	VPSRLD       $0x17, Y5, Y5
@@ -9300,7 +9293,7 @@ loop1:
 	VFMADD231PS  Y2, Y0, Y1
 	VMOVUPS      Y5, 23648(AX)(CX*4)
 	VPSUBD       Y7, Y10, Y7
-	VPAND        constants<>+672(SB), Y11, Y5
+	VPAND        constants<>+704(SB), Y11, Y5
 	VBROADCASTSS constants<>+1952(SB), Y0
 	VSUBPS       constants<>+1920(SB), Y3, Y2
 	VPSRLD       $0x17, Y8, Y8
@@ -9432,13 +9425,13 @@ loop1:
 	VADDPS       constants<>+1920(SB), Y0, Y1
 	VPSUBD       constants<>+1920(SB), Y1, Y1
 	VMOVUPS      2528(AX)(CX*4), Y4
-	VPAND        constants<>+672(SB), Y1, Y2
+	VPAND        constants<>+704(SB), Y1, Y2
 	VADDPS       constants<>+1920(SB), Y4, Y5
 	VBROADCASTSS constants<>+1920(SB), Y3
 	VPSUBD       constants<>+1920(SB), Y5, Y5
 	VMOVUPS      2560(AX)(CX*4), Y6
 	VPSUBD       Y2, Y3, Y2
-	VPAND        constants<>+672(SB), Y5, Y3
+	VPAND        constants<>+704(SB), Y5, Y3
 	VADDPS       constants<>+1920(SB), Y6, Y8
 	VPSRLD       $0x17, Y1, Y1
 	VBROADCASTSS constants<>+1920(SB), Y7
@@ -9446,7 +9439,7 @@ loop1:
 	VMOVUPS      2592(AX)(CX*4), Y9
 	VMOVUPS      Y1, 23616(AX)(CX*4)
 	VPSUBD       Y3, Y7, Y3
-	VPAND        constants<>+672(SB), Y8, Y7
+	VPAND        constants<>+704(SB), Y8, Y7
 	VADDPS       constants<>+1920(SB), Y9, Y11
 	VSUBPS       constants<>+1920(SB), Y2, Y1
 	VPSRLD       $0x17, Y5, Y5
@@ -9455,7 +9448,7 @@ loop1:
 	VFMADD231PS  Y2, Y0, Y1
 	VMOVUPS      Y5, 23648(AX)(CX*4)
 	VPSUBD       Y7, Y10, Y7
-	VPAND        constants<>+672(SB), Y11, Y5
+	VPAND        constants<>+704(SB), Y11, Y5
 	VBROADCASTSS constants<>+1952(SB), Y0
 	VSUBPS       constants<>+1920(SB), Y3, Y2
 	VPSRLD       $0x17, Y8, Y8
@@ -11084,158 +11077,151 @@ group1:
 	LEAQ      (R8)(DX*4), R9
 	MOVQ      200(AX), R13
 	LEAQ      (R13)(R11*4), R13
-	MOVQ      96(AX), R14
-	LEAQ      1536(SI), R15
-	CMPQ      R14, $0x08
+	MOVQ      96(AX), CX
+	LEAQ      1536(SI), R14
+	CMPQ      CX, $0x08
 	JL        few7
 
 eights6:
-	PREFETCHT0    (R15)
-	PREFETCHT0    64(R15)
-	PREFETCHT0    128(R15)
-	PREFETCHT0    192(R15)
-	PREFETCHT0    256(R15)
-	PREFETCHT0    320(R15)
-	PREFETCHT0    384(R15)
-	PREFETCHT0    448(R15)
-	ADDQ          $+512, R15
-	MOVQ          96(AX), CX
-	SUBQ          R14, CX
-	VPBROADCASTD  CX, Z6
-	VPSUBD        Z6, Z3, Z6
-	LEAQ          (R13)(R10*4), CX
+	PREFETCHT0    (R14)
+	PREFETCHT0    64(R14)
+	PREFETCHT0    128(R14)
+	PREFETCHT0    192(R14)
+	PREFETCHT0    256(R14)
+	PREFETCHT0    320(R14)
+	PREFETCHT0    384(R14)
+	PREFETCHT0    448(R14)
+	ADDQ          $+512, R14
+	LEAQ          (R13)(R10*4), R15
 	LEAQ          (R13)(R10*2), BP
-	VMOVUPS       (R13), Z7
-	VMOVUPS       (R13)(R10*1), Z8
-	VMOVUPS       (BP), Z9
-	VMOVUPS       (BP)(R10*1), Z10
+	VMOVUPS       (R13), Z6
+	VMOVUPS       (R13)(R10*1), Z7
+	VMOVUPS       (BP), Z8
+	VMOVUPS       (BP)(R10*1), Z9
+	VFMSUB213PS   Z1, Z0, Z6
+	VPCMPEQD.BCST constants<>+544(SB), Z3, K1
+	VMOVUPS       Z2, K1, Z6
 	VFMSUB213PS   Z1, Z0, Z7
-	VPCMPEQD.BCST constants<>+544(SB), Z6, K1
+	VPCMPEQD.BCST constants<>+576(SB), Z3, K1
 	VMOVUPS       Z2, K1, Z7
 	VFMSUB213PS   Z1, Z0, Z8
-	VPCMPEQD.BCST constants<>+576(SB), Z6, K1
+	VPCMPEQD.BCST constants<>+608(SB), Z3, K1
 	VMOVUPS       Z2, K1, Z8
 	VFMSUB213PS   Z1, Z0, Z9
-	VPCMPEQD.BCST constants<>+608(SB), Z6, K1
+	VPCMPEQD.BCST constants<>+640(SB), Z3, K1
 	VMOVUPS       Z2, K1, Z9
-	VFMSUB213PS   Z1, Z0, Z10
-	VPCMPEQD.BCST constants<>+640(SB), Z6, K1
-	VMOVUPS       Z2, K1, Z10
-	VUNPCKLPS     Z8, Z7, Z11
-	VUNPCKHPS     Z8, Z7, Z7
-	VUNPCKLPS     Z10, Z9, Z8
-	VUNPCKHPS     Z10, Z9, Z10
-	VUNPCKLPD     Z8, Z11, Z9
-	VUNPCKHPD     Z8, Z11, Z8
-	VUNPCKLPD     Z10, Z7, Z11
-	VUNPCKHPD     Z10, Z7, Z7
-	LEAQ          (CX)(R10*2), BP
-	VMOVUPS       (CX), Z10
-	VMOVUPS       (CX)(R10*1), Z12
-	VMOVUPS       (BP), Z13
-	VMOVUPS       (BP)(R10*1), Z14
-	VFMSUB213PS   Z1, Z0, Z10
-	VPCMPEQD.BCST constants<>+704(SB), Z6, K1
-	VMOVUPS       Z2, K1, Z10
+	VUNPCKLPS     Z7, Z6, Z10
+	VUNPCKHPS     Z7, Z6, Z6
+	VUNPCKLPS     Z9, Z8, Z7
+	VUNPCKHPS     Z9, Z8, Z9
+	VUNPCKLPD     Z7, Z10, Z8
+	VUNPCKHPD     Z7, Z10, Z7
+	VUNPCKLPD     Z9, Z6, Z10
+	VUNPCKHPD     Z9, Z6, Z6
+	LEAQ          (R15)(R10*2), BP
+	VMOVUPS       (R15), Z9
+	VMOVUPS       (R15)(R10*1), Z11
+	VMOVUPS       (BP), Z12
+	VMOVUPS       (BP)(R10*1), Z13
+	VFMSUB213PS   Z1, Z0, Z9
+	VPCMPEQD.BCST constants<>+672(SB), Z3, K1
+	VMOVUPS       Z2, K1, Z9
+	VFMSUB213PS   Z1, Z0, Z11
+	VPCMPEQD.BCST constants<>+2432(SB), Z3, K1
+	VMOVUPS       Z2, K1, Z11
 	VFMSUB213PS   Z1, Z0, Z12
-	VPCMPEQD.BCST constants<>+2432(SB), Z6, K1
+	VPCMPEQD.BCST constants<>+2464(SB), Z3, K1
 	VMOVUPS       Z2, K1, Z12
 	VFMSUB213PS   Z1, Z0, Z13
-	VPCMPEQD.BCST constants<>+2464(SB), Z6, K1
+	VPCMPEQD.BCST constants<>+2496(SB), Z3, K1
 	VMOVUPS       Z2, K1, Z13
-	VFMSUB213PS   Z1, Z0, Z14
-	VPCMPEQD.BCST constants<>+2496(SB), Z6, K1
-	VMOVUPS       Z2, K1, Z14
-	VUNPCKLPS     Z12, Z10, Z6
-	VUNPCKHPS     Z12, Z10, Z10
-	VUNPCKLPS     Z14, Z13, Z12
-	VUNPCKHPS     Z14, Z13, Z14
-	VUNPCKLPD     Z12, Z6, Z13
-	VUNPCKHPD     Z12, Z6, Z6
-	VUNPCKLPD     Z14, Z10, Z12
-	VUNPCKHPD     Z14, Z10, Z10
-	VMOVAPS       Z9, Z14
-	VPERMT2PD     Z13, Z4, Z14
-	VPERMT2PD     Z13, Z5, Z9
-	VMOVUPS       Y14, (SI)
-	VEXTRACTF64X4 $0x01, Z14, (DI)
-	VMOVUPS       Y9, (R8)
-	VEXTRACTF64X4 $0x01, Z9, (R9)
-	VMOVAPS       Z8, Z9
-	VPERMT2PD     Z6, Z4, Z9
-	VPERMT2PD     Z6, Z5, Z8
-	VMOVUPS       Y9, (SI)(DX*1)
-	VEXTRACTF64X4 $0x01, Z9, (DI)(DX*1)
-	VMOVUPS       Y8, (R8)(DX*1)
-	VEXTRACTF64X4 $0x01, Z8, (R9)(DX*1)
-	VMOVAPS       Z11, Z6
-	VPERMT2PD     Z12, Z4, Z6
-	VPERMT2PD     Z12, Z5, Z11
-	VMOVUPS       Y6, (SI)(DX*2)
-	VEXTRACTF64X4 $0x01, Z6, (DI)(DX*2)
-	VMOVUPS       Y11, (R8)(DX*2)
-	VEXTRACTF64X4 $0x01, Z11, (R9)(DX*2)
-	VMOVAPS       Z7, Z6
-	VPERMT2PD     Z10, Z4, Z6
-	VPERMT2PD     Z10, Z5, Z7
-	VMOVUPS       Y6, (SI)(BX*1)
-	VEXTRACTF64X4 $0x01, Z6, (DI)(BX*1)
-	VMOVUPS       Y7, (R8)(BX*1)
-	VEXTRACTF64X4 $0x01, Z7, (R9)(BX*1)
-	SUBQ          $0x08, R14
+	VUNPCKLPS     Z11, Z9, Z14
+	VUNPCKHPS     Z11, Z9, Z9
+	VUNPCKLPS     Z13, Z12, Z11
+	VUNPCKHPS     Z13, Z12, Z13
+	VUNPCKLPD     Z11, Z14, Z12
+	VUNPCKHPD     Z11, Z14, Z11
+	VUNPCKLPD     Z13, Z9, Z14
+	VUNPCKHPD     Z13, Z9, Z9
+	VMOVAPS       Z8, Z13
+	VPERMT2PD     Z12, Z4, Z13
+	VPERMT2PD     Z12, Z5, Z8
+	VMOVUPS       Y13, (SI)
+	VEXTRACTF64X4 $0x01, Z13, (DI)
+	VMOVUPS       Y8, (R8)
+	VEXTRACTF64X4 $0x01, Z8, (R9)
+	VMOVAPS       Z7, Z8
+	VPERMT2PD     Z11, Z4, Z8
+	VPERMT2PD     Z11, Z5, Z7
+	VMOVUPS       Y8, (SI)(DX*1)
+	VEXTRACTF64X4 $0x01, Z8, (DI)(DX*1)
+	VMOVUPS       Y7, (R8)(DX*1)
+	VEXTRACTF64X4 $0x01, Z7, (R9)(DX*1)
+	VMOVAPS       Z10, Z7
+	VPERMT2PD     Z14, Z4, Z7
+	VPERMT2PD     Z14, Z5, Z10
+	VMOVUPS       Y7, (SI)(DX*2)
+	VEXTRACTF64X4 $0x01, Z7, (DI)(DX*2)
+	VMOVUPS       Y10, (R8)(DX*2)
+	VEXTRACTF64X4 $0x01, Z10, (R9)(DX*2)
+	VMOVAPS       Z6, Z7
+	VPERMT2PD     Z9, Z4, Z7
+	VPERMT2PD     Z9, Z5, Z6
+	VMOVUPS       Y7, (SI)(BX*1)
+	VEXTRACTF64X4 $0x01, Z7, (DI)(BX*1)
+	VMOVUPS       Y6, (R8)(BX*1)
+	VEXTRACTF64X4 $0x01, Z6, (R9)(BX*1)
+	SUBQ          $0x08, CX
 	JE            next5
 	ADDQ          $0x10, SI
 	ADDQ          $0x10, DI
 	ADDQ          $0x10, R8
 	ADDQ          $0x10, R9
 	LEAQ          (R13)(R10*4), R13
-	CMPQ          R14, $0x04
+	VPSUBD.BCST   constants<>+672(SB), Z3, Z3
+	CMPQ          CX, $0x04
 	JL            overlap4
 	ADDQ          $0x10, SI
 	ADDQ          $0x10, DI
 	ADDQ          $0x10, R8
 	ADDQ          $0x10, R9
 	LEAQ          (R13)(R10*4), R13
-	CMPQ          R14, $0x08
+	VPSUBD.BCST   constants<>+672(SB), Z3, Z3
+	CMPQ          CX, $0x08
 	JGE           eights6
 	JMP           classes3
 
 few7:
-	CMPQ          R14, $0x04
+	CMPQ          CX, $0x04
 	JGE           classes3
-	MOVQ          R14, CX
-	MOVL          $0x00000001, BP
-	SHLQ          CL, BP
-	DECQ          BP
-	KMOVW         BP, K1
-	PREFETCHT0    (R15)
-	PREFETCHT0    64(R15)
-	PREFETCHT0    128(R15)
-	PREFETCHT0    192(R15)
-	ADDQ          $+256, R15
-	MOVQ          96(AX), CX
-	SUBQ          R14, CX
-	VPBROADCASTD  CX, Z6
-	VPSUBD        Z6, Z3, Z6
+	MOVL          $0x00000001, R15
+	SHLQ          CL, R15
+	DECQ          R15
+	KMOVW         R15, K1
+	PREFETCHT0    (R14)
+	PREFETCHT0    64(R14)
+	PREFETCHT0    128(R14)
+	PREFETCHT0    192(R14)
+	ADDQ          $+256, R14
 	LEAQ          (R13)(R10*2), CX
-	VMOVUPS       (R13), Z3
+	VMOVUPS       (R13), Z6
 	VMOVUPS       (R13)(R10*1), Z7
 	VMOVUPS       (CX), Z8
 	VMOVUPS       (CX)(R10*1), Z9
-	VFMSUB213PS   Z1, Z0, Z3
-	VPCMPEQD.BCST constants<>+544(SB), Z6, K2
-	VMOVUPS       Z2, K2, Z3
+	VFMSUB213PS   Z1, Z0, Z6
+	VPCMPEQD.BCST constants<>+544(SB), Z3, K2
+	VMOVUPS       Z2, K2, Z6
 	VFMSUB213PS   Z1, Z0, Z7
-	VPCMPEQD.BCST constants<>+576(SB), Z6, K2
+	VPCMPEQD.BCST constants<>+576(SB), Z3, K2
 	VMOVUPS       Z2, K2, Z7
 	VFMSUB213PS   Z1, Z0, Z8
-	VPCMPEQD.BCST constants<>+608(SB), Z6, K2
+	VPCMPEQD.BCST constants<>+608(SB), Z3, K2
 	VMOVUPS       Z2, K2, Z8
 	VFMSUB213PS   Z1, Z0, Z9
-	VPCMPEQD.BCST constants<>+640(SB), Z6, K2
+	VPCMPEQD.BCST constants<>+640(SB), Z3, K2
 	VMOVUPS       Z2, K2, Z9
-	VUNPCKLPS     Z7, Z3, Z0
-	VUNPCKHPS     Z7, Z3, Z1
+	VUNPCKLPS     Z7, Z6, Z0
+	VUNPCKHPS     Z7, Z6, Z1
 	VUNPCKLPS     Z9, Z8, Z2
 	VUNPCKHPS     Z9, Z8, Z6
 	VUNPCKLPD     Z2, Z0, Z3
@@ -11273,77 +11259,76 @@ few7:
 	JMP           next5
 
 classes3:
-	PREFETCHT0    (R15)
-	PREFETCHT0    64(R15)
-	PREFETCHT0    128(R15)
-	PREFETCHT0    192(R15)
-	ADDQ          $+256, R15
-	MOVQ          96(AX), CX
-	SUBQ          R14, CX
-	VPBROADCASTD  CX, Z6
-	VPSUBD        Z6, Z3, Z6
-	LEAQ          (R13)(R10*2), CX
-	VMOVUPS       (R13), Z7
-	VMOVUPS       (R13)(R10*1), Z8
-	VMOVUPS       (CX), Z9
-	VMOVUPS       (CX)(R10*1), Z10
+	PREFETCHT0    (R14)
+	PREFETCHT0    64(R14)
+	PREFETCHT0    128(R14)
+	PREFETCHT0    192(R14)
+	ADDQ          $+256, R14
+	LEAQ          (R13)(R10*2), R15
+	VMOVUPS       (R13), Z6
+	VMOVUPS       (R13)(R10*1), Z7
+	VMOVUPS       (R15), Z8
+	VMOVUPS       (R15)(R10*1), Z9
+	VFMSUB213PS   Z1, Z0, Z6
+	VPCMPEQD.BCST constants<>+544(SB), Z3, K1
+	VMOVUPS       Z2, K1, Z6
 	VFMSUB213PS   Z1, Z0, Z7
-	VPCMPEQD.BCST constants<>+544(SB), Z6, K1
+	VPCMPEQD.BCST constants<>+576(SB), Z3, K1
 	VMOVUPS       Z2, K1, Z7
 	VFMSUB213PS   Z1, Z0, Z8
-	VPCMPEQD.BCST constants<>+576(SB), Z6, K1
+	VPCMPEQD.BCST constants<>+608(SB), Z3, K1
 	VMOVUPS       Z2, K1, Z8
 	VFMSUB213PS   Z1, Z0, Z9
-	VPCMPEQD.BCST constants<>+608(SB), Z6, K1
+	VPCMPEQD.BCST constants<>+640(SB), Z3, K1
 	VMOVUPS       Z2, K1, Z9
-	VFMSUB213PS   Z1, Z0, Z10
-	VPCMPEQD.BCST constants<>+640(SB), Z6, K1
-	VMOVUPS       Z2, K1, Z10
-	VUNPCKLPS     Z8, Z7, Z6
-	VUNPCKHPS     Z8, Z7, Z7
-	VUNPCKLPS     Z10, Z9, Z8
-	VUNPCKHPS     Z10, Z9, Z10
-	VUNPCKLPD     Z8, Z6, Z9
-	VUNPCKHPD     Z8, Z6, Z6
-	VUNPCKLPD     Z10, Z7, Z8
-	VUNPCKHPD     Z10, Z7, Z7
-	VMOVUPS       X9, (SI)
-	VEXTRACTF32X4 $0x01, Z9, (DI)
-	VEXTRACTF32X4 $0x02, Z9, (R8)
-	VEXTRACTF32X4 $0x03, Z9, (R9)
-	VMOVUPS       X6, (SI)(DX*1)
-	VEXTRACTF32X4 $0x01, Z6, (DI)(DX*1)
-	VEXTRACTF32X4 $0x02, Z6, (R8)(DX*1)
-	VEXTRACTF32X4 $0x03, Z6, (R9)(DX*1)
-	VMOVUPS       X8, (SI)(DX*2)
-	VEXTRACTF32X4 $0x01, Z8, (DI)(DX*2)
-	VEXTRACTF32X4 $0x02, Z8, (R8)(DX*2)
-	VEXTRACTF32X4 $0x03, Z8, (R9)(DX*2)
-	VMOVUPS       X7, (SI)(BX*1)
-	VEXTRACTF32X4 $0x01, Z7, (DI)(BX*1)
-	VEXTRACTF32X4 $0x02, Z7, (R8)(BX*1)
-	VEXTRACTF32X4 $0x03, Z7, (R9)(BX*1)
-	SUBQ          $0x04, R14
+	VUNPCKLPS     Z7, Z6, Z10
+	VUNPCKHPS     Z7, Z6, Z6
+	VUNPCKLPS     Z9, Z8, Z7
+	VUNPCKHPS     Z9, Z8, Z9
+	VUNPCKLPD     Z7, Z10, Z8
+	VUNPCKHPD     Z7, Z10, Z7
+	VUNPCKLPD     Z9, Z6, Z10
+	VUNPCKHPD     Z9, Z6, Z6
+	VMOVUPS       X8, (SI)
+	VEXTRACTF32X4 $0x01, Z8, (DI)
+	VEXTRACTF32X4 $0x02, Z8, (R8)
+	VEXTRACTF32X4 $0x03, Z8, (R9)
+	VMOVUPS       X7, (SI)(DX*1)
+	VEXTRACTF32X4 $0x01, Z7, (DI)(DX*1)
+	VEXTRACTF32X4 $0x02, Z7, (R8)(DX*1)
+	VEXTRACTF32X4 $0x03, Z7, (R9)(DX*1)
+	VMOVUPS       X10, (SI)(DX*2)
+	VEXTRACTF32X4 $0x01, Z10, (DI)(DX*2)
+	VEXTRACTF32X4 $0x02, Z10, (R8)(DX*2)
+	VEXTRACTF32X4 $0x03, Z10, (R9)(DX*2)
+	VMOVUPS       X6, (SI)(BX*1)
+	VEXTRACTF32X4 $0x01, Z6, (DI)(BX*1)
+	VEXTRACTF32X4 $0x02, Z6, (R8)(BX*1)
+	VEXTRACTF32X4 $0x03, Z6, (R9)(BX*1)
+	SUBQ          $0x04, CX
 	JE            next5
-	CMPQ          R14, $0x04
+	CMPQ          CX, $0x04
 	JL            overlap4
 	ADDQ          $0x10, SI
 	ADDQ          $0x10, DI
 	ADDQ          $0x10, R8
 	ADDQ          $0x10, R9
 	LEAQ          (R13)(R10*4), R13
+	VPSUBD.BCST   constants<>+672(SB), Z3, Z3
 	JMP           classes3
 
 overlap4:
-	LEAQ  (SI)(R14*4), SI
-	LEAQ  (DI)(R14*4), DI
-	LEAQ  (R8)(R14*4), R8
-	LEAQ  (R9)(R14*4), R9
-	MOVQ  R10, CX
-	IMULQ R14, CX
-	ADDQ  CX, R13
-	MOVQ  $+4, R14
-	JMP   classes3
+	LEAQ         (SI)(CX*4), SI
+	LEAQ         (DI)(CX*4), DI
+	LEAQ         (R8)(CX*4), R8
+	LEAQ         (R9)(CX*4), R9
+	MOVQ         R10, R15
+	IMULQ        CX, R15
+	ADDQ         R15, R13
+	VPBROADCASTD CX, Z6
+	VPSUBD       Z6, Z3, Z3
+	MOVQ         $+4, CX
+	JMP          classes3
 
 next5:
 	CMPQ    R11, R12
@@ -11695,7 +11680,7 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Z7
+	VBROADCASTSS constants<>+704(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -11715,7 +11700,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS.BCST  constants<>+0(SB), Z7, Z8
-	VBROADCASTSS constants<>+672(SB), Z7
+	VBROADCASTSS constants<>+704(SB), Z7
 	VMOVUPS      Z8, 384(AX)(BX*4)
 	VMOVDQU32    (DX), Z9
 	VBROADCASTSS constants<>+544(SB), Z10
@@ -11844,7 +11829,7 @@ fetched6:
 	ADDQ          $0x04, R12
 	ADDQ          $+256, R9
 	ADDQ          $+4352, R11
-	VPSUBD.BCST   constants<>+704(SB), Z9, Z9
+	VPSUBD.BCST   constants<>+672(SB), Z9, Z9
 	TESTQ         $+15, R12
 	JNE           classes4
 	SUBQ          $+1024, R9
@@ -12045,7 +12030,7 @@ TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Z7
+	VBROADCASTSS constants<>+704(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -12065,7 +12050,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS.BCST  constants<>+0(SB), Z7, Z8
-	VBROADCASTSS constants<>+672(SB), Z7
+	VBROADCASTSS constants<>+704(SB), Z7
 	VMOVUPS      Z8, 384(AX)(BX*4)
 	VMOVDQU32    (DX), Z9
 	VBROADCASTSS constants<>+544(SB), Z10
@@ -12284,7 +12269,7 @@ TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+672(SB), Z7
+	VBROADCASTSS constants<>+704(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -12304,7 +12289,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS.BCST  constants<>+0(SB), Z7, Z8
-	VBROADCASTSS constants<>+672(SB), Z7
+	VBROADCASTSS constants<>+704(SB), Z7
 	VMOVUPS      Z8, 384(AX)(BX*4)
 	MOVQ         56(AX), R9
 	VBROADCASTSS constants<>+544(SB), Z9
@@ -17033,13 +17018,13 @@ loop1:
 	VADDPS.BCST      constants<>+1920(SB), Z0, Z1
 	VPSUBD.BCST      constants<>+1920(SB), Z1, Z1
 	VMOVUPS          2560(AX)(CX*4), Z4
-	VPANDQ.BCST      constants<>+672(SB), Z1, Z2
+	VPANDQ.BCST      constants<>+704(SB), Z1, Z2
 	VADDPS.BCST      constants<>+1920(SB), Z4, Z5
 	VBROADCASTSS     constants<>+1920(SB), Z3
 	VPSUBD.BCST      constants<>+1920(SB), Z5, Z5
 	VMOVUPS          2624(AX)(CX*4), Z6
 	VPSUBD           Z2, Z3, Z2
-	VPANDQ.BCST      constants<>+672(SB), Z5, Z3
+	VPANDQ.BCST      constants<>+704(SB), Z5, Z3
 	VADDPS.BCST      constants<>+1920(SB), Z6, Z8
 	VPSRLD           $0x17, Z1, Z1
 	VBROADCASTSS     constants<>+1920(SB), Z7
@@ -17047,7 +17032,7 @@ loop1:
 	VMOVUPS          2688(AX)(CX*4), Z9
 	VMOVUPS          Z1, 23616(AX)(CX*4)
 	VPSUBD           Z3, Z7, Z3
-	VPANDQ.BCST      constants<>+672(SB), Z8, Z7
+	VPANDQ.BCST      constants<>+704(SB), Z8, Z7
 	VADDPS.BCST      constants<>+1920(SB), Z9, Z11
 	VSUBPS.BCST      constants<>+1920(SB), Z2, Z1
 	VPSRLD           $0x17, Z5, Z5
@@ -17056,7 +17041,7 @@ loop1:
 	VFMADD231PS      Z2, Z0, Z1
 	VMOVUPS          Z5, 23680(AX)(CX*4)
 	VPSUBD           Z7, Z10, Z7
-	VPANDQ.BCST      constants<>+672(SB), Z11, Z5
+	VPANDQ.BCST      constants<>+704(SB), Z11, Z5
 	VBROADCASTSS     constants<>+1952(SB), Z0
 	VSUBPS.BCST      constants<>+1920(SB), Z3, Z2
 	VPSRLD           $0x17, Z8, Z8
@@ -17168,13 +17153,13 @@ loop1:
 	VADDPS.BCST      constants<>+1920(SB), Z0, Z1
 	VPSUBD.BCST      constants<>+1920(SB), Z1, Z1
 	VMOVUPS          2560(AX)(CX*4), Z4
-	VPANDQ.BCST      constants<>+672(SB), Z1, Z2
+	VPANDQ.BCST      constants<>+704(SB), Z1, Z2
 	VADDPS.BCST      constants<>+1920(SB), Z4, Z5
 	VBROADCASTSS     constants<>+1920(SB), Z3
 	VPSUBD.BCST      constants<>+1920(SB), Z5, Z5
 	VMOVUPS          2624(AX)(CX*4), Z6
 	VPSUBD           Z2, Z3, Z2
-	VPANDQ.BCST      constants<>+672(SB), Z5, Z3
+	VPANDQ.BCST      constants<>+704(SB), Z5, Z3
 	VADDPS.BCST      constants<>+1920(SB), Z6, Z8
 	VPSRLD           $0x17, Z1, Z1
 	VBROADCASTSS     constants<>+1920(SB), Z7
@@ -17182,7 +17167,7 @@ loop1:
 	VMOVUPS          2688(AX)(CX*4), Z9
 	VMOVUPS          Z1, 23616(AX)(CX*4)
 	VPSUBD           Z3, Z7, Z3
-	VPANDQ.BCST      constants<>+672(SB), Z8, Z7
+	VPANDQ.BCST      constants<>+704(SB), Z8, Z7
 	VADDPS.BCST      constants<>+1920(SB), Z9, Z11
 	VSUBPS.BCST      constants<>+1920(SB), Z2, Z1
 	VPSRLD           $0x17, Z5, Z5
@@ -17191,7 +17176,7 @@ loop1:
 	VFMADD231PS      Z2, Z0, Z1
 	VMOVUPS          Z5, 23680(AX)(CX*4)
 	VPSUBD           Z7, Z10, Z7
-	VPANDQ.BCST      constants<>+672(SB), Z11, Z5
+	VPANDQ.BCST      constants<>+704(SB), Z11, Z5
 	VBROADCASTSS     constants<>+1952(SB), Z0
 	VSUBPS.BCST      constants<>+1920(SB), Z3, Z2
 	VPSRLD           $0x17, Z8, Z8
@@ -17719,7 +17704,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -17739,7 +17724,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
@@ -17844,7 +17829,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Z7
+	VBROADCASTSS constants<>+704(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -17864,7 +17849,7 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+672(SB), Z7
+	VBROADCASTSS  constants<>+704(SB), Z7
 	VMOVUPS       Z8, 384(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
@@ -17958,7 +17943,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -17978,7 +17963,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
@@ -18106,7 +18091,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Z7
+	VBROADCASTSS constants<>+704(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -18126,7 +18111,7 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+672(SB), Z7
+	VBROADCASTSS  constants<>+704(SB), Z7
 	VMOVUPS       Z8, 384(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
@@ -18243,7 +18228,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -18263,7 +18248,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
@@ -18368,7 +18353,7 @@ loop2:
 	MOVQ         56(AX), R9
 	VMOVUPS      Y10, 1120(R9)
 	VADDPS       4352(CX), Y3, Y3
-	VPCMPEQD     constants<>+704(SB), Y4, Y4
+	VPCMPEQD     constants<>+672(SB), Y4, Y4
 	VBLENDVPS    Y4, 4352(CX), Y5, Y5
 	VMAXPS       4384(CX), Y2, Y2
 	VMAXPS       Y3, Y0, Y6
@@ -18420,7 +18405,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Z7
+	VBROADCASTSS constants<>+704(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -18440,7 +18425,7 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+672(SB), Z7
+	VBROADCASTSS  constants<>+704(SB), Z7
 	VMOVUPS       Z8, 384(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
@@ -18535,7 +18520,7 @@ loop2:
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z15, Z22, Z22
 	VADDPS        4352(CX), Z8, Z8
-	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
 	VMOVUPS       4352(CX), K1, Z10
 	VMAXPS        4416(CX), Z7, Z7
 	VMOVUPS       Z8, Z11
@@ -18580,7 +18565,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -18600,7 +18585,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
@@ -18725,7 +18710,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+704(SB), Y4, Y12
+	VPCMPEQD     constants<>+672(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 4352(CX), Y5, Y5
@@ -18832,7 +18817,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Z7
+	VBROADCASTSS constants<>+704(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -18852,7 +18837,7 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+672(SB), Z7
+	VBROADCASTSS  constants<>+704(SB), Z7
 	VMOVUPS       Z8, 384(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
@@ -18947,7 +18932,7 @@ loop2:
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z15, Z22, Z22
 	VADDPS        4352(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
 	VMOVUPS       4352(CX), K1, Z10
 	VMAXPS        4416(CX), Z7, Z7
 	VMOVUPS       Z11, Z14
@@ -19061,7 +19046,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -19081,7 +19066,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
@@ -19206,7 +19191,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+704(SB), Y4, Y12
+	VPCMPEQD     constants<>+672(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 4352(CX), Y5, Y5
@@ -19365,7 +19350,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Z7
+	VBROADCASTSS constants<>+704(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -19385,7 +19370,7 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+672(SB), Z7
+	VBROADCASTSS  constants<>+704(SB), Z7
 	VMOVUPS       Z8, 384(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
@@ -19480,7 +19465,7 @@ loop2:
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z15, Z22, Z22
 	VADDPS        4352(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
 	VMOVUPS       4352(CX), K1, Z10
 	VMAXPS        4416(CX), Z7, Z7
 	VMOVUPS       Z11, Z14
@@ -19640,7 +19625,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -19660,7 +19645,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
@@ -19785,7 +19770,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+704(SB), Y4, Y12
+	VPCMPEQD     constants<>+672(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 4352(CX), Y5, Y5
@@ -20100,7 +20085,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Z7
+	VBROADCASTSS constants<>+704(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -20120,7 +20105,7 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+672(SB), Z7
+	VBROADCASTSS  constants<>+704(SB), Z7
 	VMOVUPS       Z8, 384(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
@@ -20215,7 +20200,7 @@ loop2:
 	VADDPS        Z13, Z12, Z12
 	VADDPS        Z15, Z22, Z22
 	VADDPS        4352(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
 	VMOVUPS       4352(CX), K1, Z10
 	VMAXPS        4416(CX), Z7, Z7
 	VMOVUPS       Z11, Z14
@@ -20513,7 +20498,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -20533,7 +20518,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
@@ -20727,7 +20712,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+704(SB), Y4, Y12
+	VPCMPEQD     constants<>+672(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 4352(CX), Y5, Y5
@@ -21042,7 +21027,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Z7
+	VBROADCASTSS constants<>+704(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -21062,7 +21047,7 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+672(SB), Z7
+	VBROADCASTSS  constants<>+704(SB), Z7
 	VMOVUPS       Z8, 384(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
@@ -21230,7 +21215,7 @@ loop2:
 	MOVQ          56(AX), R9
 	VMOVUPS       Z25, 2240(R9)
 	VADDPS        4352(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
 	VMOVUPS       4352(CX), K1, Z10
 	VMAXPS        4416(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
@@ -21542,7 +21527,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -21562,7 +21547,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
@@ -21779,7 +21764,7 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y12, Y13, Y13
 	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+704(SB), Y4, Y12
+	VPCMPEQD     constants<>+672(SB), Y4, Y12
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
 	VBLENDVPS    Y12, 4352(CX), Y5, Y5
@@ -22094,7 +22079,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Z7
+	VBROADCASTSS constants<>+704(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -22114,7 +22099,7 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+672(SB), Z7
+	VBROADCASTSS  constants<>+704(SB), Z7
 	VMOVUPS       Z8, 384(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
@@ -22305,7 +22290,7 @@ loop2:
 	MOVQ          56(AX), R9
 	VMOVUPS       Z25, 2240(R9)
 	VADDPS        4352(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
 	VMOVUPS       4352(CX), K1, Z10
 	VMAXPS        4416(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
@@ -22617,7 +22602,7 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -22637,7 +22622,7 @@ loop2:
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
 	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+672(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y2
 	VMOVUPS      Y3, 384(AX)(BX*4)
 	VMOVDQU      (DX), Y4
 	VXORPS       Y5, Y5, Y5
@@ -22834,7 +22819,7 @@ loop2:
 	MOVQ         56(AX), R9
 	VMOVUPS      Y7, 1120(R9)
 	VADDPS       4352(CX), Y3, Y6
-	VPCMPEQD     constants<>+704(SB), Y4, Y7
+	VPCMPEQD     constants<>+672(SB), Y4, Y7
 	VBLENDVPS    Y7, 4352(CX), Y5, Y5
 	VMAXPS       4384(CX), Y2, Y2
 	VMAXPS       Y6, Y0, Y8
@@ -23192,7 +23177,7 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+672(SB), Z7
+	VBROADCASTSS constants<>+704(SB), Z7
 	MOVQ         96(AX), SI
 	MOVQ         CX, BX
 
@@ -23212,7 +23197,7 @@ loop2:
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
 	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+672(SB), Z7
+	VBROADCASTSS  constants<>+704(SB), Z7
 	VMOVUPS       Z8, 384(AX)(BX*4)
 	VMOVDQU32     (DX), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
@@ -23403,7 +23388,7 @@ loop2:
 	MOVQ          56(AX), R9
 	VMOVUPS       Z25, 2240(R9)
 	VADDPS        4352(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+704(SB), Z9, K1
+	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
 	VMOVUPS       4352(CX), K1, Z10
 	VMAXPS        4416(CX), Z7, Z7
 	VMOVUPS       Z11, Z13
@@ -24444,14 +24429,14 @@ DATA constants<>+640(SB)/8, $0x0000000300000003
 DATA constants<>+648(SB)/8, $0x0000000300000003
 DATA constants<>+656(SB)/8, $0x0000000300000003
 DATA constants<>+664(SB)/8, $0x0000000300000003
-DATA constants<>+672(SB)/8, $0xff800000ff800000
-DATA constants<>+680(SB)/8, $0xff800000ff800000
-DATA constants<>+688(SB)/8, $0xff800000ff800000
-DATA constants<>+696(SB)/8, $0xff800000ff800000
-DATA constants<>+704(SB)/8, $0x0000000400000004
-DATA constants<>+712(SB)/8, $0x0000000400000004
-DATA constants<>+720(SB)/8, $0x0000000400000004
-DATA constants<>+728(SB)/8, $0x0000000400000004
+DATA constants<>+672(SB)/8, $0x0000000400000004
+DATA constants<>+680(SB)/8, $0x0000000400000004
+DATA constants<>+688(SB)/8, $0x0000000400000004
+DATA constants<>+696(SB)/8, $0x0000000400000004
+DATA constants<>+704(SB)/8, $0xff800000ff800000
+DATA constants<>+712(SB)/8, $0xff800000ff800000
+DATA constants<>+720(SB)/8, $0xff800000ff800000
+DATA constants<>+728(SB)/8, $0xff800000ff800000
 DATA constants<>+736(SB)/8, $0xbf800000bf800000
 DATA constants<>+744(SB)/8, $0xbf800000bf800000
 DATA constants<>+752(SB)/8, $0xbf800000bf800000

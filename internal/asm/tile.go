@@ -13,24 +13,32 @@ import (
 // tileRows is the number of rows of a group: 8 of float32 or 4 of float64 in AVX2, 16 of float32 in AVX-512.
 func (b *builder) tileRows() int { return b.width() }
 
-// tileBody is what tiles runs for each group of rows and four classes: plane is where the first class of the first row is, step the
-// distance to the next class, and left how many classes there are from the first on. With fewer than four classes, partial is their mask.
-type tileBody func(row *rowPointers, plane operand.Mem, step, left reg.GPVirtual, partial *tail)
+// tiling is what to do with tiles, groups of rows by a few classes: for each group, each runs first, and after classes, so many of
+// them have passed. Both may be missing, and so may eight, which otherwise has as many classes as it can.
+type tiling struct {
+	base, stride string // arguments that say where rows are
+	each         func(row reg.GPVirtual)
+	passed       func(classes operand.Op)
+	four, eight  tileBody
+}
 
-// tiles runs the body for each group of rows and four classes. The last of both overlap those before, so that nothing beyond is touched.
-// For each group of rows, each runs first. If there is a body for eight classes, it has as many of them as it can.
-func (b *builder) tiles(base string, stride string, each func(row reg.GPVirtual), body, eight tileBody) {
-	r := &rowPointers{stride: b.load(stride), stride3: b.GP64()}
+// tileBody is what tiles runs for each group of rows and some classes: plane is where the first class of the first row is, and step the
+// distance to the next class. With fewer than four classes, partial is their mask.
+type tileBody func(row *rowPointers, plane operand.Mem, step reg.GPVirtual, partial *tail)
+
+// tiles goes over all tiles. The last rows and classes overlap those before, so that nothing beyond is touched.
+func (b *builder) tiles(t tiling) {
+	r := &rowPointers{stride: b.load(t.stride), stride3: b.GP64()}
 	for i := 0; i < b.tileRows(); i += 4 {
 		r.fours = append(r.fours, b.GP64())
 	}
 	b.LEAQ(at(r.stride, r.stride, 2, 0), r.stride3)
 	step := b.load("planeStep")
 	b.groups(func(row reg.GPVirtual) {
-		if each != nil {
-			each(row)
+		if t.each != nil {
+			t.each(row)
 		}
-		b.tileClasses(r, base, row, step, body, eight)
+		b.tileClasses(t, r, row, step)
 	})
 }
 
@@ -51,12 +59,12 @@ func (b *builder) groups(body func(row reg.GPVirtual)) {
 	b.Label(done)
 }
 
-// tileClasses runs the bodies of tiles for a group of rows: for eight classes after another, then for four.
-func (b *builder) tileClasses(r *rowPointers, base string, row, step reg.GPVirtual, body, eight tileBody) {
+// tileClasses goes over the tiles of a group of rows: eight classes after another, then four.
+func (b *builder) tileClasses(t tiling, r *rowPointers, row, step reg.GPVirtual) {
 	first := r.fours[0]
 	b.MOVQ(r.stride, first)
 	b.IMULQ(row, first)
-	b.ADDQ(b.arg(base), first)
+	b.ADDQ(b.arg(t.base), first)
 	for i, p := range r.fours[1:] {
 		b.LEAQ(at(r.fours[i], r.stride, 4, 0), p)
 	}
@@ -66,27 +74,30 @@ func (b *builder) tileClasses(r *rowPointers, base string, row, step reg.GPVirtu
 
 	soon := b.GP64() // where to prefetch: a step takes so many lines' worth of elements
 	b.LEAQ(operand.Mem{Base: first, Disp: coef.Soon}, soon)
-	take := func(n int, body tileBody, t *tail) {
+	take := func(n int, body tileBody, partial *tail) {
 		lines := n * b.tileRows() * b.Element.size() / 64
 		for i := range lines {
 			b.PREFETCHT0(operand.Mem{Base: soon, Disp: 64 * i})
 		}
 		b.ADDQ(operand.I32(int32(64*lines)), soon)
-		body(r, operand.Mem{Base: plane}, step, class, t)
+		body(r, operand.Mem{Base: plane}, step, partial)
 	}
 	hop := func() { // over four classes
 		for _, p := range r.fours {
 			b.ADDQ(operand.Imm(uint64(4*b.Element.size())), p)
 		}
 		b.LEAQ(at(plane, step, 4, 0), plane)
+		if t.passed != nil {
+			t.passed(b.data.uint32(4))
+		}
 	}
 	whole, overlap, done := b.label("classes"), b.label("overlap"), b.label("next")
-	if eight != nil {
+	if t.eight != nil {
 		eights, few := b.label("eights"), b.label("few")
 		b.CMPQ(class, operand.Imm(8))
 		b.JL(operand.LabelRef(few))
 		b.Label(eights)
-		take(8, eight, nil)
+		take(8, t.eight, nil)
 		b.SUBQ(operand.Imm(8), class)
 		b.JE(operand.LabelRef(done))
 		hop()
@@ -108,11 +119,11 @@ func (b *builder) tileClasses(r *rowPointers, base string, row, step reg.GPVirtu
 		partial.index = b.GP64()
 		b.XORQ(partial.index, partial.index)
 	}
-	take(4, body, partial)
+	take(4, t.four, partial)
 	b.JMP(operand.LabelRef(done))
 
 	b.Label(whole)
-	take(4, body, nil)
+	take(4, t.four, nil)
 	b.SUBQ(operand.Imm(4), class)
 	b.JE(operand.LabelRef(done))
 	b.CMPQ(class, operand.Imm(4))
@@ -127,6 +138,9 @@ func (b *builder) tileClasses(r *rowPointers, base string, row, step reg.GPVirtu
 	b.MOVQ(step, bytes)
 	b.IMULQ(class, bytes)
 	b.ADDQ(bytes, plane)
+	if t.passed != nil {
+		t.passed(b.spreadInt(class))
+	}
 	b.MOVQ(operand.I32(4), class)
 	b.JMP(operand.LabelRef(whole))
 	b.Label(done)
@@ -262,7 +276,7 @@ func (b *builder) transpose() {
 		b.VMOVUPS(v, first)
 		b.VMOVUPS(w, second)
 	})
-	b.tiles("x", "xStride", nil, func(row *rowPointers, plane operand.Mem, step, _ reg.GPVirtual, t *tail) {
+	b.tiles(tiling{base: "x", stride: "xStride", four: func(row *rowPointers, plane operand.Mem, step reg.GPVirtual, t *tail) {
 		var v [4]vec
 		for i := range v {
 			if b.double() {
@@ -272,7 +286,7 @@ func (b *builder) transpose() {
 			v[i] = b.fours(row, i, t)
 		}
 		b.planeRows(b.square(v), plane, step)
-	}, nil)
+	}})
 }
 
 // pairsToPlanes loads rows of two classes side by side: a vector of the first, and one of the second.
@@ -330,11 +344,11 @@ func (b *builder) transposeBack() {
 	b.pairsOfClasses("dst", "dstStride", func(rows, first, second operand.Mem) {
 		b.planesToPairs(b.copy(first), b.copy(second), rows)
 	})
-	b.tiles("dst", "dstStride", nil, func(row *rowPointers, plane operand.Mem, step, _ reg.GPVirtual, t *tail) {
+	b.tiles(tiling{base: "dst", stride: "dstStride", four: func(row *rowPointers, plane operand.Mem, step reg.GPVirtual, t *tail) {
 		for i, v := range b.square(b.fourPlanes(plane, step)) {
 			b.storeFour(v, row, i, t)
 		}
-	}, nil)
+	}})
 }
 
 // fourPlanes loads a vector for each of four classes.
@@ -350,17 +364,9 @@ func (b *builder) fourPlanes(plane operand.Mem, step reg.Register) (v [4]vec) {
 // tileScale is planeScale and transposeBack at once, for uniform smoothing.
 func (b *builder) tileScale() {
 	b.doc("turns exponentials in planes into gradients in rows: e·f − smooth, but gy for the target's class.")
-	f, smooth, gy, target := b.vector(), b.vector(), b.vector(), b.vector()
-	// targetsOf are the targets, counted from the first of the classes that are left.
-	targetsOf := func(left reg.GPVirtual) vec {
-		k := b.load("n")
-		b.SUBQ(left, k)
-		y := b.spreadInt(k)
-		b.VPSUBD(y, target, y)
-		return y
-	}
-	// scaled are gradients of four classes, of which the first is so many on, and squared.
-	scaled := func(y vec, first int, plane operand.Mem, step reg.GPVirtual) [4]vec {
+	f, smooth, gy, y := b.vector(), b.vector(), b.vector(), b.vector() // y: targets, counted from a tile's first class
+	// scaled are gradients of four classes, so many classes on, and squared.
+	scaled := func(first int, plane operand.Mem, step reg.GPVirtual) [4]vec {
 		v := b.fourPlanes(plane, step)
 		for i, v := range v {
 			b.VFMSUB213PS(smooth, f, v)
@@ -368,30 +374,32 @@ func (b *builder) tileScale() {
 		}
 		return b.square(v)
 	}
-	var eight tileBody
-	if b.ISA == AVX512 {
-		low, high := b.copy(b.data.quarters(0)), b.copy(b.data.quarters(2))
-		eight = func(row *rowPointers, plane operand.Mem, step, left reg.GPVirtual, _ *tail) {
-			y, beyond := targetsOf(left), b.GP64()
-			b.LEAQ(at(plane.Base, step, 4, 0), beyond)
-			v, w := scaled(y, 0, plane, step), scaled(y, 4, operand.Mem{Base: beyond}, step)
-			for i := range v {
-				b.storeEights(v[i], w[i], low, high, row, i)
-			}
-		}
-	}
-	b.tiles("dst", "dstStride", func(row reg.GPVirtual) {
+	t := tiling{base: "dst", stride: "dstStride", each: func(row reg.GPVirtual) {
 		slot := b.load("first")
 		b.ADDQ(row, slot)
 		b.VMOVUPS(b.slot("f", slot), f)
 		b.VMOVUPS(b.slot("smooth", slot), smooth)
 		b.VMOVUPS(b.slot("gy", slot), gy)
-		b.VMOVUPS(b.labelVector(at(b.load("labels"), row, 4, 0)), target)
-	}, func(row *rowPointers, plane operand.Mem, step, left reg.GPVirtual, t *tail) {
-		for i, v := range scaled(targetsOf(left), 0, plane, step) {
+		b.VMOVUPS(b.labelVector(at(b.load("labels"), row, 4, 0)), y)
+	}, passed: func(classes operand.Op) {
+		b.VPSUBD(classes, y, y)
+	}, four: func(row *rowPointers, plane operand.Mem, step reg.GPVirtual, t *tail) {
+		for i, v := range scaled(0, plane, step) {
 			b.storeFour(v, row, i, t)
 		}
-	}, eight)
+	}}
+	if b.ISA == AVX512 {
+		low, high := b.copy(b.data.quarters(0)), b.copy(b.data.quarters(2))
+		t.eight = func(row *rowPointers, plane operand.Mem, step reg.GPVirtual, _ *tail) {
+			beyond := b.GP64()
+			b.LEAQ(at(plane.Base, step, 4, 0), beyond)
+			v, w := scaled(0, plane, step), scaled(4, operand.Mem{Base: beyond}, step)
+			for i := range v {
+				b.storeEights(v[i], w[i], low, high, row, i)
+			}
+		}
+	}
+	b.tiles(t)
 }
 
 // storeFour stores four elements of row i of a group and, but for float64, four of row i+4.
