@@ -51,7 +51,7 @@ func (w *worker[T, F]) rowsOfPlanes(classes int) int {
 	if maxSlots*classes*int(unsafe.Sizeof(F(0))) <= 10<<10 {
 		return maxSlots
 	}
-	return chunkRows
+	return maxSlots / 2
 }
 
 // vectorRows is the number of rows that the kernels for planes take at a time, at most.

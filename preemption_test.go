@@ -41,7 +41,11 @@ func BenchmarkPreemptionKernels(b *testing.B) {
 		var name string
 		for _, k := range callable(b) {
 			for _, n := range k.sizes(1, 2, 10, 64, 200, 256, 512, 1000, coef.Segment, coef.Long) {
-				rows := max(16, rowsOfClasses(n)&^15)
+				rows := rowsOfClasses[float32](n)
+				if k.double() {
+					rows = rowsOfClasses[float64](n)
+				}
+				rows = max(16, rows&^15)
 				switch {
 				case k.op == opFold:
 					rows, n = 16, 1<<20

@@ -11,8 +11,8 @@ import (
 // A worker takes rows in chunks, and each chunk through the kernels: maxima, sums, folds, finish, and scale for a gradient.
 // How many rows a chunk has changes no bit.
 
-// chunkElements is about how many logits a chunk has, and chunkRows how many rows: few enough to stay in the nearest cache.
-const chunkElements, chunkRows = 1 << 14, maxSlots / 2
+// chunkBytes is about what a chunk's rows take, in the type that they are computed in: little enough to stay in the second cache.
+const chunkBytes = 1 << 17
 
 // worker is one goroutine's memory.
 type worker[T Element, F real] struct {
@@ -161,7 +161,7 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	w.fill(common{min(maxSlots, j.rows+coef.RowLanes) + slotPad, 1 - c.smoothing, eu, uy, g, gz, epsG},
 		v.coef != nil || c.mask || len(j.perRow.Upstream) > 1)
 	w.cleared = w.cleared || !j.index || c.weights != nil
-	rows := rowsOfClasses(classes)
+	rows := rowsOfClasses[F](classes)
 	w.lowest = math.Inf(-1)
 	w.scales = grow(w.scales, (classes+coef.Segment-1)/coef.Segment)
 	if classes > coef.Long { // its segments are rows to the kernels
@@ -232,17 +232,17 @@ func upstream(g, up float64) float64 {
 }
 
 // rowsOfClasses is the number of rows of a chunk whose lanes are classes: a multiple of RowLanes, or 1 where rows are long.
-func rowsOfClasses(classes int) int {
+func rowsOfClasses[F real](classes int) int {
 	if classes > coef.Long {
 		return 1
 	}
-	return min(max(chunkElements/classes, coef.RowLanes)&^(coef.RowLanes-1), chunkRows)
+	return min(max(chunkBytes/int(unsafe.Sizeof(F(0)))/classes, coef.RowLanes)&^(coef.RowLanes-1), maxSlots)
 }
 
 // block computes the rows lo to hi, and adds them up.
 func (w *worker[T, F]) block(j *job[T], lo, hi int) (p partial) {
 	w.sumLoss, w.sumZ, w.sumNLL = [coef.RowLanes]float64{}, [coef.RowLanes]float64{}, [coef.RowLanes]float64{}
-	n, inner := rowsOfClasses(j.logits.Classes), j.logits.Inner
+	n, inner := rowsOfClasses[F](j.logits.Classes), j.logits.Inner
 	if w.want != lanesOfClasses {
 		n = w.rowsOfPlanes(j.logits.Classes)
 	}
