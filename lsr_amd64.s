@@ -1459,6 +1459,37 @@ classes3:
 	JMP          classes3
 
 overlap4:
+	CMPQ         R11, $0x02
+	JNE          other6
+	ADDQ         $0x10, BX
+	ADDQ         $0x10, SI
+	LEAQ         (R10)(DI*4), R10
+	VPSUBD       constants<>+672(SB), Y3, Y3
+	PREFETCHT0   (R12)
+	ADDQ         $+64, R12
+	VMOVUPS      (R10), Y4
+	VMOVUPS      (R10)(DI*1), Y5
+	VFMSUB213PS  Y1, Y0, Y4
+	VPCMPEQD     constants<>+544(SB), Y3, Y6
+	VBLENDVPS    Y6, Y2, Y4, Y4
+	VFMSUB213PS  Y1, Y0, Y5
+	VPCMPEQD     constants<>+576(SB), Y3, Y0
+	VBLENDVPS    Y0, Y2, Y5, Y5
+	VUNPCKLPS    Y5, Y4, Y0
+	VUNPCKHPS    Y5, Y4, Y1
+	VMOVLPS      X0, (BX)
+	VMOVHPS      X0, (BX)(CX*1)
+	VMOVLPS      X1, (BX)(CX*2)
+	VMOVHPS      X1, (BX)(DX*1)
+	VEXTRACTF128 $0x01, Y0, X0
+	VMOVLPS      X0, (SI)
+	VMOVHPS      X0, (SI)(CX*1)
+	VEXTRACTF128 $0x01, Y1, X0
+	VMOVLPS      X0, (SI)(CX*2)
+	VMOVHPS      X0, (SI)(DX*1)
+	JMP          next5
+
+other6:
 	LEAQ         (BX)(R11*4), BX
 	LEAQ         (SI)(R11*4), SI
 	MOVQ         DI, R13

@@ -14,12 +14,12 @@ import (
 func (b *builder) tileRows() int { return b.width() }
 
 // tiling is what to do with tiles, groups of rows by a few classes: for each group, each runs first, and after classes, so many of
-// them have passed. Both may be missing, and so may eight, which otherwise has as many classes as it can.
+// them have passed. Both may be missing, and so may two, which otherwise has the last two classes, and eight, which has as many as it can.
 type tiling struct {
-	base, stride string // arguments that say where rows are
-	each         func(row reg.GPVirtual)
-	passed       func(classes operand.Op)
-	four, eight  tileBody
+	base, stride     string // arguments that say where rows are
+	each             func(row reg.GPVirtual)
+	passed           func(classes operand.Op)
+	two, four, eight tileBody
 }
 
 // tileBody is what tiles runs for each group of rows and some classes: plane is where the first class of the first row is, and step the
@@ -131,6 +131,15 @@ func (b *builder) tileClasses(t tiling, r *rowPointers, row, step reg.GPVirtual)
 	hop()
 	b.JMP(operand.LabelRef(whole))
 	b.Label(overlap) // 1 to 3 are left: go on by so many
+	if t.two != nil {
+		other := b.label("other")
+		b.CMPQ(class, operand.Imm(2))
+		b.JNE(operand.LabelRef(other))
+		hop()
+		take(2, t.two, nil)
+		b.JMP(operand.LabelRef(done))
+		b.Label(other)
+	}
 	bytes := b.GP64()
 	for _, p := range r.fours {
 		b.LEAQ(at(p, class, b.Element.size(), 0), p)
@@ -365,12 +374,14 @@ func (b *builder) fourPlanes(plane operand.Mem, step reg.Register) (v [4]vec) {
 func (b *builder) tileScale() {
 	b.doc("turns exponentials in planes into gradients in rows: e·f − smooth, but gy for the target's class.")
 	f, smooth, gy, y := b.vector(), b.vector(), b.vector(), b.vector() // y: targets, counted from a tile's first class
-	// scaled are gradients of four classes, so many classes on, and squared.
-	scaled := func(first int, plane operand.Mem, step reg.GPVirtual) [4]vec {
+	scale := func(v vec, class int) {                                  // to the gradient, of a class so many on
+		b.VFMSUB213PS(smooth, f, v)
+		b.blend(v, b.equalTo(y, class), gy)
+	}
+	scaled := func(first int, plane operand.Mem, step reg.GPVirtual) [4]vec { // four classes, so many on, and squared
 		v := b.fourPlanes(plane, step)
 		for i, v := range v {
-			b.VFMSUB213PS(smooth, f, v)
-			b.blend(v, b.equalTo(y, first+i), gy)
+			scale(v, first+i)
 		}
 		return b.square(v)
 	}
@@ -388,6 +399,26 @@ func (b *builder) tileScale() {
 			b.storeFour(v, row, i, t)
 		}
 	}}
+	if b.ISA == AVX2 {
+		t.two = func(row *rowPointers, plane operand.Mem, step reg.GPVirtual, _ *tail) {
+			v, w, low, high := b.copy(plane), b.copy(at(plane.Base, step, 1, 0)), b.vector(), b.vector()
+			scale(v, 0)
+			scale(w, 1)
+			b.VUNPCKLPS(w, v, low)
+			b.VUNPCKHPS(w, v, high)
+			for half := range 2 {
+				for i, v := range []vec{low, high} {
+					x := v.AsX()
+					if half == 1 {
+						x = b.XMM()
+						b.VEXTRACTF128(operand.Imm(1), v, x)
+					}
+					b.VMOVLPS(x, row.mem(4*half+2*i))
+					b.VMOVHPS(x, row.mem(4*half+2*i+1))
+				}
+			}
+		}
+	}
 	if b.ISA == AVX512 {
 		low, high := b.copy(b.data.quarters(0)), b.copy(b.data.quarters(2))
 		t.eight = func(row *rowPointers, plane operand.Mem, step reg.GPVirtual, _ *tail) {
