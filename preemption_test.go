@@ -34,7 +34,7 @@ func quickest(k kernel, a *args) time.Duration {
 }
 
 // BenchmarkPreemptionKernels prints the longest single call of a kernel: no call has more than a chunk of rows, or of a longer
-// row as many segments as there are slots. A fold has all of a row's segments, here of 2^20 classes.
+// row no more segments than segmentRows. A fold has all of a row's segments, here of 2^20 classes.
 func BenchmarkPreemptionKernels(b *testing.B) {
 	for b.Loop() {
 		var longest time.Duration
@@ -50,7 +50,7 @@ func BenchmarkPreemptionKernels(b *testing.B) {
 				case k.op == opFold:
 					rows, n = 16, 1<<20
 				case n == coef.Segment:
-					rows = maxSlots
+					rows = segmentRows
 				}
 				a := kernelArgs(b, k, rows, n)
 				if k.op == opFold {

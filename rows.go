@@ -14,6 +14,9 @@ import (
 // chunkBytes is about what a chunk's rows take, in the type that they are computed in: little enough to stay in the second cache.
 const chunkBytes = 1 << 17
 
+// segmentRows is how many segments of a long row kernels take at once: others must not wait.
+const segmentRows = maxSlots / 2
+
 // worker is one goroutine's memory.
 type worker[T Element, F real] struct {
 	args
@@ -519,7 +522,7 @@ func (w *worker[T, F]) part(r, rows, k, n int) form {
 func (w *worker[T, F]) segments(i int, many bool) form {
 	rows, k := 1, i*coef.Segment
 	if many {
-		rows = min(max(1, w.n/coef.Segment-i), maxSlots)
+		rows = min(max(1, w.n/coef.Segment-i), segmentRows)
 	}
 	f := w.part(0, rows, k, min(coef.Segment, w.n-k))
 	if many {
