@@ -17,6 +17,7 @@ const sample = `TEXT ·features(SB), NOSPLIT, $0-4
 	RET
 
 TEXT ·sumAVX2(SB), NOSPLIT, $0-8
+	PCALIGN    $0x40
 	MOVQ       96(AX), CX
 loop1:
 	VADDPS     (CX)(R9*4), Y1, Y1
@@ -68,8 +69,8 @@ func TestEquivalent(t *testing.T) {
 	MOVQ       SI, R10
 	ADDQ       152(AX), R10
 loop1:
-	PREFETCHT0 (R10)
-	PREFETCHT0 (R10)(R11*1)
+	PREFETCHT1 (R10)
+	PREFETCHT1 (R10)(R11*1)
 	ADDQ       160(AX), R10
 	LEAQ       1536(SI), R12
 	PREFETCHT0 (R12)

@@ -37,13 +37,13 @@ type source struct {
 var (
 	textLine        = regexp.MustCompile(`^TEXT ·(\w+)\(SB\)`)
 	dataLine        = regexp.MustCompile(`^(DATA .*\$0x)([0-9a-f]{16})$`)
-	prefetchLine    = regexp.MustCompile(`^\tPREFETCHT0\s+(?:64|128|192)?\((\w+)\)(?:\(\w+\*1\))?$`)
+	prefetchLine    = regexp.MustCompile(`^\tPREFETCHT[01]\s+(?:64|128|192)?\((\w+)\)(?:\(\w+\*1\))?$`)
 	startLine       = regexp.MustCompile(`^\t(MOVQ|LEAQ)\s`)
 	instructionLine = regexp.MustCompile(`^\t([A-Z][A-Z0-9.]*)(\s.*)?$`)
 )
 
-// parse finds the lines to change. Prefetches, and what computes their addresses, are left alone: they change the speed only.
-// So are RET and the function features, which no kernel calls.
+// parse finds the lines to change. Prefetches, what computes their addresses, and alignment are left alone: they change the speed
+// only. So are RET and the function features, which no kernel calls.
 func parse(text string, skip func(function string) bool) *source {
 	s := &source{lines: strings.Split(text, "\n"), words: map[int]string{}}
 	function := ""
@@ -59,7 +59,7 @@ func parse(text string, skip func(function string) bool) *source {
 		}
 		s.function = append(s.function, function)
 		m := instructionLine.FindStringSubmatch(line)
-		if m != nil && m[1] != "RET" && !strings.HasPrefix(m[1], "PREFETCH") && function != "features" && !skip(function) {
+		if m != nil && m[1] != "RET" && m[1] != "PCALIGN" && !strings.HasPrefix(m[1], "PREFETCH") && function != "features" && !skip(function) {
 			s.code = append(s.code, i)
 		}
 	}
