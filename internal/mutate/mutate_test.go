@@ -93,6 +93,15 @@ DATA constants<>+64(SB)/8, $0x3f8000003f800001
 	require.True(t, s.sameConstant(mutant{old: old, new: strings.Replace(old, "+0", "+32", 1)}))
 	require.False(t, s.sameConstant(mutant{old: old, new: strings.Replace(old, "+0", "+64", 1)}))
 	require.False(t, s.sameConstant(mutant{old: old, new: ""}))
+
+	s = parse("TEXT ·sumAVX2(SB), NOSPLIT, $0-8\n\tADDQ    $0x04, DI\n\tCMPQ    DI, R8\n\tCMOVQGT R8, DI\n\tADDQ    $0x04, DI\n", func(string) bool { return false })
+	for line, overlaps := range map[int]bool{2: true, 5: false} {
+		const old = "\tADDQ    $0x04, DI"
+		require.Equal(t, overlaps, s.overlaps(mutant{line: line, old: old, new: "\tADDQ $3, DI"}))
+		require.False(t, s.overlaps(mutant{line: line, old: old, new: "\tADDQ $5, DI"}))
+		require.False(t, s.overlaps(mutant{line: line, old: old, new: "\tSUBQ $0x04, DI"}))
+		require.False(t, s.overlaps(mutant{line: line, old: old, new: ""}))
+	}
 }
 
 func TestDraw(t *testing.T) {
