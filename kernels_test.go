@@ -184,7 +184,7 @@ func finishKernelsOf[F real](t *testing.T, ops ...op) {
 // whatever the arguments say of results for each row.
 func TestPairKernels(t *testing.T) {
 	g := generator(35)
-	special := []float64{0, inf, negInf, nan, 1e30, -1e30, 88, -88, 103.5}
+	special := []float64{0, inf, negInf, nan, 1e30, -1e30, math.MaxFloat32, -math.MaxFloat32, 88, -88, 103.5}
 	for rows := pairStep; rows <= maxPairs; rows += pairStep {
 		if testing.Short() && rows > 300 && rows%256 != 0 {
 			continue
