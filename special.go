@@ -18,8 +18,8 @@ type specialKey struct {
 }
 
 // specials are filled when packages are initialized, and only read afterwards.
-var specials = func() map[specialKey]*kernelTable {
-	m := map[specialKey]*kernelTable{}
+var specials = func() map[specialKey]kernelTable {
+	m := map[specialKey]kernelTable{}
 	for _, k := range builtin {
 		addSpecial(m, k)
 	}
@@ -27,12 +27,11 @@ var specials = func() map[specialKey]*kernelTable {
 }()
 
 // addSpecial adds a kernel.
-func addSpecial(m map[specialKey]*kernelTable, k kernel) {
+func addSpecial(m map[specialKey]kernelTable, k kernel) {
 	key := specialKey{k.isa, k.element, k.classes}
-	if m[key] == nil {
-		m[key] = &kernelTable{}
-	}
-	m[key][k.op][k.form] = k.code
+	t := m[key]
+	t[k.op][k.form] = k.code
+	m[key] = t
 }
 
 // GeneratedKernel is a kernel that a user's package has from go generate. Its fields are the generator's business.
@@ -64,25 +63,11 @@ func (w *worker[T, F]) findKernels(k specialKey) {
 		return
 	}
 	w.kernelsFor, w.segment = k, coef.SegmentOf(k.classes)
-	w.kernels = kernelTables[k.isa][k.element]
-	w.lastKernels = w.kernels
-	w.kernels.specialize(specialKey{k.isa, k.element, w.segment}, opSum, opSumExp)
-	w.kernels.specialize(specialKey{k.isa, computedKind[T](), k.classes}, opPlaneSumExp, opPlaneSumExp)
-	w.lastKernels.specialize(specialKey{k.isa, k.element, k.classes % w.segment}, opSum, opSumExp)
-}
-
-// specialize replaces the kernels of some operations by those that are specialized.
-func (t *kernelTable) specialize(k specialKey, from, to op) {
-	s := specials[k]
-	if s == nil {
-		return
-	}
-	for o := from; o <= to; o++ {
-		for f, code := range s[o] {
-			if code != nil {
-				t[o][f] = code
-			}
-		}
+	w.kernels = specials[specialKey{k.isa, k.element, w.segment}]
+	w.kernels[opPlaneSumExp] = specials[specialKey{k.isa, computedKind[T](), k.classes}][opPlaneSumExp]
+	w.lastKernels = specials[specialKey{k.isa, k.element, k.classes % w.segment}]
+	for _, t := range []*kernelTable{&w.kernels, &w.lastKernels} {
+		t.fill(&kernelTables[k.isa][k.element])
 	}
 }
 
@@ -90,9 +75,9 @@ func (t *kernelTable) specialize(k specialKey, from, to op) {
 // classes of an element type: those of this package, and those that packages made by go generate have registered.
 func SpecializedFor[T Element](classes int) (names []string) {
 	for _, i := range available {
-		rows, planes := specials[specialKey{i, kind[T](), coef.SegmentOf(classes)}], specials[specialKey{i, computedKind[T](), classes}]
-		if rows != nil || planes != nil && planes[opPlaneSumExp][uniform] != nil ||
-			classes == 2 && i != plainGo && computedKind[T]() == 0 { // see pairRows
+		_, rows := specials[specialKey{i, kind[T](), coef.SegmentOf(classes)}]
+		planes := specials[specialKey{i, computedKind[T](), classes}][opPlaneSumExp][uniform] != nil
+		if rows || planes || classes == 2 && i != plainGo && computedKind[T]() == 0 { // see pairRows
 			names = append(names, i.String())
 		}
 	}
