@@ -45,12 +45,13 @@ const (
 	opSum                     // sumRows, forward only
 	opSumExp                  // sumRows that stores the exponentials
 	opScale                   // scaleRows
-	opPlaneSumExp             // all three of maxRows, sumRows and foldLanes for planes
+	opPlaneSumExp             // sumRows and foldLanes for planes
 	opPlaneScale              // scaleRows for planes
-	opTranspose               // rows to planes
-	opTransposeBack           // and back
+	opTranspose               // rows to planes, and maxRows
+	opTransposeBack           // planes to rows
 	opTileScale               // opPlaneScale and opTransposeBack
-	opWiden                   // planes of elements to planes of F
+	opCopyPlanes              // planes of elements to planes of F, and maxRows
+	opWiden                   // planes of a half type to planes of F
 	opNarrow                  // and back
 	opLabels                  // copyLabels
 	opFold                    // foldLanes

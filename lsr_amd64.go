@@ -35,7 +35,7 @@ func transposeFloat32AVX2(a unsafe.Pointer)
 func transposeBackFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
-func widenFloat32AVX2(a unsafe.Pointer)
+func copyPlanesFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
 func labelsFloat32AVX2(a unsafe.Pointer)
@@ -95,7 +95,7 @@ func transposeFloat64AVX2(a unsafe.Pointer)
 func transposeBackFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
-func widenFloat64AVX2(a unsafe.Pointer)
+func copyPlanesFloat64AVX2(a unsafe.Pointer)
 
 //go:noescape
 func labelsFloat64AVX2(a unsafe.Pointer)
@@ -155,6 +155,9 @@ func transposeFloat16AVX2(a unsafe.Pointer)
 func transposeBackFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
+func copyPlanesFloat16AVX2(a unsafe.Pointer)
+
+//go:noescape
 func widenFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
@@ -183,6 +186,9 @@ func transposeBFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
 func transposeBackBFloat16AVX2(a unsafe.Pointer)
+
+//go:noescape
+func copyPlanesBFloat16AVX2(a unsafe.Pointer)
 
 //go:noescape
 func widenBFloat16AVX2(a unsafe.Pointer)
@@ -225,6 +231,9 @@ func tileScaleFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
 func transposeFloat32AVX512(a unsafe.Pointer)
+
+//go:noescape
+func copyPlanesFloat32AVX512(a unsafe.Pointer)
 
 //go:noescape
 func foldFloat32AVX512(a unsafe.Pointer)

@@ -1518,7 +1518,7 @@ done2:
 TEXT ·transposeFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// transposeFloat32AVX2 copies rows to planes, as F.
+	// transposeFloat32AVX2 copies rows to planes, as F, and finds the maximum m of each.
 	CMPQ 96(AX), $0x02
 	JNE  other1
 	CMPQ 120(AX), $0x08
@@ -1527,25 +1527,30 @@ TEXT ·transposeFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ 200(AX), DX
 	MOVQ 200(AX), BX
 	ADDQ 208(AX), BX
-	MOVQ 80(AX), SI
-	XORQ AX, AX
-	SUBQ $0x08, SI
+	MOVQ 80(AX), DI
+	XORQ SI, SI
+	SUBQ $0x08, DI
 
 group2:
-	PREFETCHT0 1536(CX)(AX*8)
-	VMOVUPS    (CX)(AX*8), Y0
-	VMOVUPS    32(CX)(AX*8), Y1
+	PREFETCHT0 1536(CX)(SI*8)
+	VMOVUPS    (CX)(SI*8), Y0
+	VMOVUPS    32(CX)(SI*8), Y1
 	VSHUFPS    $0x88, Y1, Y0, Y2
 	VSHUFPS    $0xdd, Y1, Y0, Y0
 	VPERMPD    $0xd8, Y2, Y2
 	VPERMPD    $0xd8, Y0, Y0
-	VMOVUPS    Y2, (DX)(AX*4)
-	VMOVUPS    Y0, (BX)(AX*4)
-	CMPQ       AX, SI
+	VMOVUPS    Y2, (DX)(SI*4)
+	VMOVUPS    Y0, (BX)(SI*4)
+	VMAXPS     Y0, Y2, Y0
+	MOVQ       88(AX), R8
+	ADDQ       SI, R8
+	VXORPS     constants<>+0(SB), Y0, Y0
+	VMOVUPS    Y0, 384(AX)(R8*4)
+	CMPQ       SI, DI
 	JGE        done3
-	ADDQ       $0x08, AX
-	CMPQ       AX, SI
-	CMOVQGT    SI, AX
+	ADDQ       $0x08, SI
+	CMPQ       SI, DI
+	CMOVQGT    DI, SI
 	JMP        group2
 
 done3:
@@ -1561,83 +1566,95 @@ other1:
 	SUBQ $0x08, R9
 
 group4:
-	MOVQ        CX, BX
-	IMULQ       R8, BX
-	ADDQ        (AX), BX
-	LEAQ        (BX)(CX*4), SI
-	MOVQ        200(AX), R10
-	LEAQ        (R10)(R8*4), R10
-	MOVQ        96(AX), R11
-	LEAQ        1536(BX), R12
-	CMPQ        R11, $0x04
-	JGE         classes6
-	LEAQ        constants<>+32(SB), R13
-	ADDQ        $0x80, R13
-	SHLQ        $0x02, R11
-	SUBQ        R11, R13
-	PREFETCHT0  (R12)
-	PREFETCHT0  64(R12)
-	ADDQ        $+128, R12
-	VMOVUPS     (R13), X0
-	VMASKMOVPS  (BX), X0, X1
-	VMOVUPS     (R13), X0
-	VMASKMOVPS  (SI), X0, X0
-	VINSERTF128 $0x01, X0, Y1, Y0
-	VMOVUPS     (R13), X1
-	VMASKMOVPS  (BX)(CX*1), X1, X1
-	VMOVUPS     (R13), X2
-	VMASKMOVPS  (SI)(CX*1), X2, X2
-	VINSERTF128 $0x01, X2, Y1, Y2
-	VMOVUPS     (R13), X1
-	VMASKMOVPS  (BX)(CX*2), X1, X1
-	VMOVUPS     (R13), X3
-	VMASKMOVPS  (SI)(CX*2), X3, X3
-	VINSERTF128 $0x01, X3, Y1, Y3
-	VMOVUPS     (R13), X1
-	VMASKMOVPS  (BX)(DX*1), X1, X1
-	VMOVUPS     (R13), X4
-	VMASKMOVPS  (SI)(DX*1), X4, X4
-	VINSERTF128 $0x01, X4, Y1, Y4
-	VUNPCKLPS   Y2, Y0, Y5
-	VUNPCKHPS   Y2, Y0, Y0
-	VUNPCKLPS   Y4, Y3, Y2
-	VUNPCKHPS   Y4, Y3, Y4
-	VUNPCKLPD   Y2, Y5, Y3
-	VUNPCKHPD   Y2, Y5, Y2
-	VUNPCKLPD   Y4, Y0, Y5
-	VUNPCKHPD   Y4, Y0, Y0
-	LEAQ        (R10)(DI*2), BX
-	VMOVUPS     Y3, (R10)
-	VMOVUPS     Y2, (R10)(DI*1)
-	VMOVUPS     Y5, (BX)
-	VMOVUPS     Y0, (BX)(DI*1)
-	JMP         next8
+	VBROADCASTSS constants<>+704(SB), Y0
+	MOVQ         CX, BX
+	IMULQ        R8, BX
+	ADDQ         (AX), BX
+	LEAQ         (BX)(CX*4), SI
+	MOVQ         200(AX), R10
+	LEAQ         (R10)(R8*4), R10
+	MOVQ         96(AX), R11
+	LEAQ         1536(BX), R12
+	CMPQ         R11, $0x04
+	JGE          classes6
+	LEAQ         constants<>+32(SB), R13
+	ADDQ         $0x80, R13
+	SHLQ         $0x02, R11
+	SUBQ         R11, R13
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	ADDQ         $+128, R12
+	VMOVUPS      (R13), X1
+	VMASKMOVPS   (BX), X1, X2
+	VMOVUPS      (R13), X1
+	VMASKMOVPS   (SI), X1, X1
+	VINSERTF128  $0x01, X1, Y2, Y1
+	VMOVUPS      (R13), X2
+	VMASKMOVPS   (BX)(CX*1), X2, X2
+	VMOVUPS      (R13), X3
+	VMASKMOVPS   (SI)(CX*1), X3, X3
+	VINSERTF128  $0x01, X3, Y2, Y3
+	VMOVUPS      (R13), X2
+	VMASKMOVPS   (BX)(CX*2), X2, X2
+	VMOVUPS      (R13), X4
+	VMASKMOVPS   (SI)(CX*2), X4, X4
+	VINSERTF128  $0x01, X4, Y2, Y4
+	VMOVUPS      (R13), X2
+	VMASKMOVPS   (BX)(DX*1), X2, X2
+	VMOVUPS      (R13), X5
+	VMASKMOVPS   (SI)(DX*1), X5, X5
+	VINSERTF128  $0x01, X5, Y2, Y5
+	VUNPCKLPS    Y3, Y1, Y6
+	VUNPCKHPS    Y3, Y1, Y1
+	VUNPCKLPS    Y5, Y4, Y3
+	VUNPCKHPS    Y5, Y4, Y5
+	VUNPCKLPD    Y3, Y6, Y4
+	VUNPCKHPD    Y3, Y6, Y3
+	VUNPCKLPD    Y5, Y1, Y6
+	VUNPCKHPD    Y5, Y1, Y1
+	LEAQ         (R10)(DI*2), BX
+	VMOVUPS      Y4, (R10)
+	VMOVUPS      Y3, (R10)(DI*1)
+	VMOVUPS      Y6, (BX)
+	VMOVUPS      Y1, (BX)(DI*1)
+	VMAXPS       Y4, Y3, Y3
+	VMAXPS       Y3, Y0, Y0
+	CMPQ         96(AX), $0x02
+	JE           two9
+	VMAXPS       Y6, Y0, Y0
+
+two9:
+	JMP next8
 
 classes6:
 	PREFETCHT0  (R12)
 	PREFETCHT0  64(R12)
 	ADDQ        $+128, R12
-	VMOVUPS     (BX), X1
-	VINSERTF128 $0x01, (SI), Y1, Y0
-	VMOVUPS     (BX)(CX*1), X1
-	VINSERTF128 $0x01, (SI)(CX*1), Y1, Y2
-	VMOVUPS     (BX)(CX*2), X1
-	VINSERTF128 $0x01, (SI)(CX*2), Y1, Y3
-	VMOVUPS     (BX)(DX*1), X1
-	VINSERTF128 $0x01, (SI)(DX*1), Y1, Y4
-	VUNPCKLPS   Y2, Y0, Y5
-	VUNPCKHPS   Y2, Y0, Y0
-	VUNPCKLPS   Y4, Y3, Y2
-	VUNPCKHPS   Y4, Y3, Y4
-	VUNPCKLPD   Y2, Y5, Y3
-	VUNPCKHPD   Y2, Y5, Y2
-	VUNPCKLPD   Y4, Y0, Y5
-	VUNPCKHPD   Y4, Y0, Y0
+	VMOVUPS     (BX), X2
+	VINSERTF128 $0x01, (SI), Y2, Y1
+	VMOVUPS     (BX)(CX*1), X2
+	VINSERTF128 $0x01, (SI)(CX*1), Y2, Y3
+	VMOVUPS     (BX)(CX*2), X2
+	VINSERTF128 $0x01, (SI)(CX*2), Y2, Y4
+	VMOVUPS     (BX)(DX*1), X2
+	VINSERTF128 $0x01, (SI)(DX*1), Y2, Y5
+	VUNPCKLPS   Y3, Y1, Y6
+	VUNPCKHPS   Y3, Y1, Y1
+	VUNPCKLPS   Y5, Y4, Y3
+	VUNPCKHPS   Y5, Y4, Y5
+	VUNPCKLPD   Y3, Y6, Y4
+	VUNPCKHPD   Y3, Y6, Y3
+	VUNPCKLPD   Y5, Y1, Y6
+	VUNPCKHPD   Y5, Y1, Y1
 	LEAQ        (R10)(DI*2), R13
-	VMOVUPS     Y3, (R10)
-	VMOVUPS     Y2, (R10)(DI*1)
-	VMOVUPS     Y5, (R13)
-	VMOVUPS     Y0, (R13)(DI*1)
+	VMOVUPS     Y4, (R10)
+	VMOVUPS     Y3, (R10)(DI*1)
+	VMOVUPS     Y6, (R13)
+	VMOVUPS     Y1, (R13)(DI*1)
+	VMAXPS      Y4, Y3, Y3
+	VMAXPS      Y6, Y1, Y1
+	VMAXPS      Y1, Y3, Y3
+	VMAXPS      Y3, Y0, Y0
 	SUBQ        $0x04, R11
 	JE          next8
 	CMPQ        R11, $0x04
@@ -1657,6 +1674,10 @@ overlap7:
 	JMP   classes6
 
 next8:
+	MOVQ    88(AX), BX
+	ADDQ    R8, BX
+	VXORPS  constants<>+0(SB), Y0, Y0
+	VMOVUPS Y0, 384(AX)(BX*4)
 	CMPQ    R8, R9
 	JGE     done5
 	ADDQ    $0x08, R8
@@ -1819,34 +1840,116 @@ done5:
 	VZEROUPPER
 	RET
 
-// func widenFloat32AVX2(a *byte)
+// func copyPlanesFloat32AVX2(a *byte)
 // Requires: AVX
-TEXT ·widenFloat32AVX2(SB), NOSPLIT, $0-8
+TEXT ·copyPlanesFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// widenFloat32AVX2 copies planes of elements to planes of F.
+	// copyPlanesFloat32AVX2 copies planes of elements to planes of F, and finds the maximum m of each row.
 	MOVQ (AX), CX
 	MOVQ 200(AX), DX
-	MOVQ 96(AX), BX
-	MOVQ 80(AX), DI
+	MOVQ 88(AX), BX
+	MOVQ 80(AX), SI
 
-class1:
-	XORQ SI, SI
-	CMPQ SI, DI
-	JGE  end2
+rows1:
+	SUBQ         $0x40, SI
+	JLT          done3
+	VBROADCASTSS constants<>+704(SB), Y0
+	VBROADCASTSS constants<>+704(SB), Y1
+	VBROADCASTSS constants<>+704(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y3
+	VBROADCASTSS constants<>+704(SB), Y4
+	VBROADCASTSS constants<>+704(SB), Y5
+	VBROADCASTSS constants<>+704(SB), Y6
+	VBROADCASTSS constants<>+704(SB), Y7
+	MOVQ         96(AX), R9
+	MOVQ         CX, DI
+	MOVQ         DX, R8
 
-loop3:
-	VMOVUPS (CX)(SI*4), Y0
-	VMOVUPS Y0, (DX)(SI*4)
-	ADDQ    $+8, SI
-	CMPQ    SI, DI
-	JLT     loop3
+classes2:
+	VMOVUPS (DI), Y8
+	VMOVUPS Y8, (R8)
+	VMAXPS  Y8, Y0, Y0
+	VMOVUPS 32(DI), Y8
+	VMOVUPS Y8, 32(R8)
+	VMAXPS  Y8, Y1, Y1
+	VMOVUPS 64(DI), Y8
+	VMOVUPS Y8, 64(R8)
+	VMAXPS  Y8, Y2, Y2
+	VMOVUPS 96(DI), Y8
+	VMOVUPS Y8, 96(R8)
+	VMAXPS  Y8, Y3, Y3
+	VMOVUPS 128(DI), Y8
+	VMOVUPS Y8, 128(R8)
+	VMAXPS  Y8, Y4, Y4
+	VMOVUPS 160(DI), Y8
+	VMOVUPS Y8, 160(R8)
+	VMAXPS  Y8, Y5, Y5
+	VMOVUPS 192(DI), Y8
+	VMOVUPS Y8, 192(R8)
+	VMAXPS  Y8, Y6, Y6
+	VMOVUPS 224(DI), Y8
+	VMOVUPS Y8, 224(R8)
+	VMAXPS  Y8, Y7, Y7
+	ADDQ    184(AX), DI
+	ADDQ    $+1088, R8
+	DECQ    R9
+	JNE     classes2
+	VXORPS  constants<>+0(SB), Y0, Y0
+	VMOVUPS Y0, 384(AX)(BX*4)
+	VXORPS  constants<>+0(SB), Y1, Y1
+	VMOVUPS Y1, 416(AX)(BX*4)
+	VXORPS  constants<>+0(SB), Y2, Y2
+	VMOVUPS Y2, 448(AX)(BX*4)
+	VXORPS  constants<>+0(SB), Y3, Y3
+	VMOVUPS Y3, 480(AX)(BX*4)
+	VXORPS  constants<>+0(SB), Y4, Y4
+	VMOVUPS Y4, 512(AX)(BX*4)
+	VXORPS  constants<>+0(SB), Y5, Y5
+	VMOVUPS Y5, 544(AX)(BX*4)
+	VXORPS  constants<>+0(SB), Y6, Y6
+	VMOVUPS Y6, 576(AX)(BX*4)
+	VXORPS  constants<>+0(SB), Y7, Y7
+	VMOVUPS Y7, 608(AX)(BX*4)
+	ADDQ    $+256, CX
+	ADDQ    $+256, DX
+	ADDQ    $0x40, BX
+	JMP     rows1
 
-end2:
-	ADDQ 184(AX), CX
-	ADDQ 208(AX), DX
-	DECQ BX
-	JNE  class1
+done3:
+	ADDQ $0x40, SI
+
+rows4:
+	SUBQ         $0x10, SI
+	JLT          done6
+	VBROADCASTSS constants<>+704(SB), Y0
+	VBROADCASTSS constants<>+704(SB), Y1
+	MOVQ         96(AX), R9
+	MOVQ         CX, DI
+	MOVQ         DX, R8
+
+classes5:
+	VMOVUPS (DI), Y2
+	VMOVUPS Y2, (R8)
+	VMAXPS  Y2, Y0, Y0
+	VMOVUPS 32(DI), Y2
+	VMOVUPS Y2, 32(R8)
+	VMAXPS  Y2, Y1, Y1
+	ADDQ    184(AX), DI
+	ADDQ    $+1088, R8
+	DECQ    R9
+	JNE     classes5
+	VXORPS  constants<>+0(SB), Y0, Y0
+	VMOVUPS Y0, 384(AX)(BX*4)
+	VXORPS  constants<>+0(SB), Y1, Y1
+	VMOVUPS Y1, 416(AX)(BX*4)
+	ADDQ    $+64, CX
+	ADDQ    $+64, DX
+	ADDQ    $0x10, BX
+	JMP     rows4
+
+done6:
+	ADDQ $0x10, SI
 	VZEROUPPER
 	RET
 
@@ -1983,55 +2086,44 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
 
-	// planeSumExpUniformFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
+	// planeSumExpUniformFloat32AVX2 finds, for a vector of rows at a time, Σe = Σ exp(x−m) and Σd = Σ(x−m), and x_y.
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Y2
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPS (BX), Y2, Y2
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
+loop1:
+	MOVQ    BX, DI
+	SUBQ    88(AX), DI
+	SHLQ    $0x02, DI
+	ADDQ    168(AX), DI
+	MOVQ    176(AX), R8
+	VMOVUPS 384(AX)(BX*4), Y2
+	VMOVDQU (DX), Y3
+	VXORPS  Y4, Y4, Y4
+	MOVQ    56(AX), R9
+	VXORPS  Y5, Y5, Y5
+	MOVQ    $+1504, R10
 
-loop2:
-	MOVQ         BX, DI
-	SUBQ         88(AX), DI
-	SHLQ         $0x02, DI
-	ADDQ         168(AX), DI
-	MOVQ         176(AX), R8
-	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+704(SB), Y2
-	VMOVUPS      Y3, 384(AX)(BX*4)
-	VMOVDQU      (DX), Y4
-	VXORPS       Y5, Y5, Y5
-	MOVQ         56(AX), R9
-	VXORPS       Y6, Y6, Y6
-	MOVQ         $+1504, R10
-
-clear3:
-	VMOVUPS Y6, (R9)(R10*1)
+clear2:
+	VMOVUPS Y5, (R9)(R10*1)
 	SUBQ    $0x20, R10
-	JGE     clear3
+	JGE     clear2
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes4:
+classes3:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x04
-	JLT        done5
+	JLT        done4
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched6
+	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
@@ -2045,236 +2137,231 @@ classes4:
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched6:
-	VADDPS       (R11), Y3, Y6
-	VPCMPEQD     constants<>+544(SB), Y4, Y7
-	VBLENDVPS    Y7, (R11), Y5, Y5
-	VMAXPS       32(R11), Y2, Y2
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VADDPS       1088(R11), Y3, Y10
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPCMPEQD     constants<>+576(SB), Y4, Y11
-	VPSLLD       $0x14, Y9, Y9
-	VBLENDVPS    Y11, 1088(R11), Y5, Y5
-	VPADDD       Y8, Y9, Y9
-	VMAXPS       1120(R11), Y2, Y2
-	VMOVUPS      constants<>+416(SB), Y8
-	VMAXPS       Y10, Y0, Y12
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMOVUPS      Y12, Y13
-	VMULPS       Y7, Y7, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VFMADD213PS  Y7, Y11, Y8
-	VSUBPS       Y1, Y13, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VFNMADD132PS constants<>+384(SB), Y12, Y7
-	VADDPS       2176(R11), Y3, Y11
-	VMOVUPS      Y8, (R11)
-	VPERMPS      constants<>+480(SB), Y13, Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y12
-	VADDPS       (R9)(R10*1), Y8, Y8
-	VPSLLD       $0x14, Y13, Y13
-	VBLENDVPS    Y12, 2176(R11), Y5, Y5
-	VMOVUPS      Y8, (R9)(R10*1)
-	VPADDD       Y9, Y13, Y13
-	VMAXPS       2208(R11), Y2, Y2
-	VADDPS       1024(R9), Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y8
-	VMAXPS       Y11, Y0, Y9
-	VMOVUPS      Y6, 1024(R9)
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMOVUPS      Y9, Y12
-	VMULPS       Y7, Y7, Y6
+fetched5:
+	VADDPS       (R11), Y2, Y5
+	VPCMPEQD     constants<>+544(SB), Y3, Y6
+	VBLENDVPS    Y6, (R11), Y4, Y4
+	VMAXPS       Y5, Y0, Y7
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y6
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VADDPS       1088(R11), Y2, Y9
+	VPSLLD       $0x14, Y8, Y8
+	VPCMPEQD     constants<>+576(SB), Y3, Y10
+	VPADDD       Y7, Y8, Y8
+	VBLENDVPS    Y10, 1088(R11), Y4, Y4
+	VMOVUPS      constants<>+416(SB), Y7
+	VMAXPS       Y9, Y0, Y11
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMOVUPS      Y11, Y12
+	VMULPS       Y6, Y6, Y10
 	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VFMADD213PS  Y7, Y6, Y8
+	VFMADD213PS  Y6, Y10, Y7
 	VSUBPS       Y1, Y12, Y6
-	VFMADD213PS  Y13, Y13, Y8
-	VFNMADD132PS constants<>+384(SB), Y9, Y6
-	VADDPS       3264(R11), Y3, Y9
-	VMOVUPS      Y8, 1088(R11)
-	VPERMPS      constants<>+480(SB), Y12, Y7
-	VPCMPEQD     constants<>+640(SB), Y4, Y13
-	VADDPS       32(R9)(R10*1), Y8, Y8
+	VFMADD213PS  Y8, Y8, Y7
+	VFNMADD132PS constants<>+384(SB), Y11, Y6
+	VMOVUPS      Y7, (R11)
+	VPERMPS      constants<>+480(SB), Y12, Y8
+	VADDPS       2176(R11), Y2, Y10
+	VADDPS       (R9)(R10*1), Y7, Y7
 	VPSLLD       $0x14, Y12, Y12
-	VBLENDVPS    Y13, 3264(R11), Y5, Y5
-	VMOVUPS      Y8, 32(R9)(R10*1)
-	VPADDD       Y7, Y12, Y12
-	VMAXPS       3296(R11), Y2, Y2
-	VADDPS       1056(R9), Y10, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VMAXPS       Y9, Y0, Y10
-	VMOVUPS      Y7, 1056(R9)
-	VFMADD213PS  constants<>+448(SB), Y6, Y8
-	VMOVUPS      Y10, Y13
-	VMULPS       Y6, Y6, Y7
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VFMADD213PS  Y6, Y7, Y8
-	VSUBPS       Y1, Y13, Y6
-	VFMADD213PS  Y12, Y12, Y8
-	VFNMADD132PS constants<>+384(SB), Y10, Y6
-	VMOVUPS      Y8, 2176(R11)
-	VPERMPS      constants<>+480(SB), Y13, Y7
-	VADDPS       64(R9)(R10*1), Y8, Y8
-	VPSLLD       $0x14, Y13, Y13
-	VMOVUPS      Y8, 64(R9)(R10*1)
-	VPADDD       Y7, Y13, Y13
-	VADDPS       1088(R9), Y11, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VMOVUPS      Y7, 1088(R9)
-	VFMADD213PS  constants<>+448(SB), Y6, Y8
-	VMULPS       Y6, Y6, Y7
-	VFMADD213PS  Y6, Y7, Y8
-	VFMADD213PS  Y13, Y13, Y8
-	VMOVUPS      Y8, 3264(R11)
-	VADDPS       96(R9)(R10*1), Y8, Y6
-	VMOVUPS      Y6, 96(R9)(R10*1)
-	VADDPS       1120(R9), Y9, Y6
-	VMOVUPS      Y6, 1120(R9)
+	VPCMPEQD     constants<>+608(SB), Y3, Y11
+	VMOVUPS      Y7, (R9)(R10*1)
+	VPADDD       Y8, Y12, Y12
+	VBLENDVPS    Y11, 2176(R11), Y4, Y4
+	VADDPS       1024(R9), Y5, Y5
+	VMOVUPS      constants<>+416(SB), Y7
+	VMAXPS       Y10, Y0, Y8
+	VMOVUPS      Y5, 1024(R9)
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMOVUPS      Y8, Y11
+	VMULPS       Y6, Y6, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFMADD213PS  Y6, Y5, Y7
+	VSUBPS       Y1, Y11, Y5
+	VFMADD213PS  Y12, Y12, Y7
+	VFNMADD132PS constants<>+384(SB), Y8, Y5
+	VMOVUPS      Y7, 1088(R11)
+	VPERMPS      constants<>+480(SB), Y11, Y6
+	VADDPS       3264(R11), Y2, Y8
+	VADDPS       32(R9)(R10*1), Y7, Y7
+	VPSLLD       $0x14, Y11, Y11
+	VPCMPEQD     constants<>+640(SB), Y3, Y12
+	VMOVUPS      Y7, 32(R9)(R10*1)
+	VPADDD       Y6, Y11, Y11
+	VBLENDVPS    Y12, 3264(R11), Y4, Y4
+	VADDPS       1056(R9), Y9, Y6
+	VMOVUPS      constants<>+416(SB), Y7
+	VMAXPS       Y8, Y0, Y9
+	VMOVUPS      Y6, 1056(R9)
+	VFMADD213PS  constants<>+448(SB), Y5, Y7
+	VMOVUPS      Y9, Y12
+	VMULPS       Y5, Y5, Y6
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFMADD213PS  Y5, Y6, Y7
+	VSUBPS       Y1, Y12, Y5
+	VFMADD213PS  Y11, Y11, Y7
+	VFNMADD132PS constants<>+384(SB), Y9, Y5
+	VMOVUPS      Y7, 2176(R11)
+	VPERMPS      constants<>+480(SB), Y12, Y6
+	VADDPS       64(R9)(R10*1), Y7, Y7
+	VPSLLD       $0x14, Y12, Y12
+	VMOVUPS      Y7, 64(R9)(R10*1)
+	VPADDD       Y6, Y12, Y12
+	VADDPS       1088(R9), Y10, Y6
+	VMOVUPS      constants<>+416(SB), Y7
+	VMOVUPS      Y6, 1088(R9)
+	VFMADD213PS  constants<>+448(SB), Y5, Y7
+	VMULPS       Y5, Y5, Y6
+	VFMADD213PS  Y5, Y6, Y7
+	VFMADD213PS  Y12, Y12, Y7
+	VMOVUPS      Y7, 3264(R11)
+	VADDPS       96(R9)(R10*1), Y7, Y5
+	VMOVUPS      Y5, 96(R9)(R10*1)
+	VADDPS       1120(R9), Y8, Y5
+	VMOVUPS      Y5, 1120(R9)
 	ADDQ         $0x04, R12
 	ADDQ         $+128, R9
 	ADDQ         $+4352, R11
-	VPSUBD       constants<>+672(SB), Y4, Y4
+	VPSUBD       constants<>+672(SB), Y3, Y3
 	TESTQ        $+15, R12
-	JNE          classes4
+	JNE          classes3
 	SUBQ         $+512, R9
 	XORQ         $+512, R10
-	JMP          classes4
+	JMP          classes3
 
-done5:
-classes7:
+done4:
+classes6:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x01
-	JLT        done8
+	JLT        done7
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched9
+	JEQ        fetched8
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched9:
-	VADDPS       (R11), Y3, Y6
-	VPCMPEQD     constants<>+544(SB), Y4, Y7
-	VBLENDVPS    Y7, (R11), Y5, Y5
-	VMAXPS       32(R11), Y2, Y2
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (R11)
-	VADDPS       (R9)(R10*1), Y8, Y7
-	VMOVUPS      Y7, (R9)(R10*1)
-	VADDPS       1024(R9), Y6, Y6
-	VMOVUPS      Y6, 1024(R9)
+fetched8:
+	VADDPS       (R11), Y2, Y5
+	VPCMPEQD     constants<>+544(SB), Y3, Y6
+	VBLENDVPS    Y6, (R11), Y4, Y4
+	VMAXPS       Y5, Y0, Y7
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y6
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y7, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y7
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      Y7, (R11)
+	VADDPS       (R9)(R10*1), Y7, Y6
+	VMOVUPS      Y6, (R9)(R10*1)
+	VADDPS       1024(R9), Y5, Y5
+	VMOVUPS      Y5, 1024(R9)
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
 	ADDQ         $+1088, R11
-	VPSUBD       constants<>+576(SB), Y4, Y4
+	VPSUBD       constants<>+576(SB), Y3, Y3
 	TESTQ        $+15, R12
-	JNE          classes7
+	JNE          classes6
 	SUBQ         $+512, R9
 	XORQ         $+512, R10
-	JMP          classes7
+	JMP          classes6
 
-done8:
+done7:
 	MOVQ    56(AX), DI
 	CMPQ    96(AX), $0x02
-	JE      two10
-	VMOVUPS (DI), Y3
-	VADDPS  512(DI), Y3, Y3
-	VMOVUPS 32(DI), Y4
-	VADDPS  544(DI), Y4, Y4
-	VADDPS  Y4, Y3, Y3
-	VMOVUPS 64(DI), Y4
-	VADDPS  576(DI), Y4, Y4
-	VMOVUPS 96(DI), Y6
-	VADDPS  608(DI), Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VADDPS  Y4, Y3, Y3
-	VMOVUPS 128(DI), Y4
-	VADDPS  640(DI), Y4, Y4
-	VMOVUPS 160(DI), Y6
-	VADDPS  672(DI), Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VMOVUPS 192(DI), Y6
-	VADDPS  704(DI), Y6, Y6
-	VMOVUPS 224(DI), Y7
-	VADDPS  736(DI), Y7, Y7
+	JE      two9
+	VMOVUPS (DI), Y2
+	VADDPS  512(DI), Y2, Y2
+	VMOVUPS 32(DI), Y3
+	VADDPS  544(DI), Y3, Y3
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS 64(DI), Y3
+	VADDPS  576(DI), Y3, Y3
+	VMOVUPS 96(DI), Y5
+	VADDPS  608(DI), Y5, Y5
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS 128(DI), Y3
+	VADDPS  640(DI), Y3, Y3
+	VMOVUPS 160(DI), Y5
+	VADDPS  672(DI), Y5, Y5
+	VADDPS  Y5, Y3, Y3
+	VMOVUPS 192(DI), Y5
+	VADDPS  704(DI), Y5, Y5
+	VMOVUPS 224(DI), Y6
+	VADDPS  736(DI), Y6, Y6
+	VADDPS  Y6, Y5, Y5
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS 256(DI), Y3
+	VADDPS  768(DI), Y3, Y3
+	VMOVUPS 288(DI), Y5
+	VADDPS  800(DI), Y5, Y5
+	VADDPS  Y5, Y3, Y3
+	VMOVUPS 320(DI), Y5
+	VADDPS  832(DI), Y5, Y5
+	VMOVUPS 352(DI), Y6
+	VADDPS  864(DI), Y6, Y6
+	VADDPS  Y6, Y5, Y5
+	VADDPS  Y5, Y3, Y3
+	VMOVUPS 384(DI), Y5
+	VADDPS  896(DI), Y5, Y5
+	VMOVUPS 416(DI), Y6
+	VADDPS  928(DI), Y6, Y6
+	VADDPS  Y6, Y5, Y5
+	VMOVUPS 448(DI), Y6
+	VADDPS  960(DI), Y6, Y6
+	VMOVUPS 480(DI), Y7
+	VADDPS  992(DI), Y7, Y7
 	VADDPS  Y7, Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VADDPS  Y4, Y3, Y3
-	VMOVUPS 256(DI), Y4
-	VADDPS  768(DI), Y4, Y4
-	VMOVUPS 288(DI), Y6
-	VADDPS  800(DI), Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VMOVUPS 320(DI), Y6
-	VADDPS  832(DI), Y6, Y6
-	VMOVUPS 352(DI), Y7
-	VADDPS  864(DI), Y7, Y7
-	VADDPS  Y7, Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VMOVUPS 384(DI), Y6
-	VADDPS  896(DI), Y6, Y6
-	VMOVUPS 416(DI), Y7
-	VADDPS  928(DI), Y7, Y7
-	VADDPS  Y7, Y6, Y6
-	VMOVUPS 448(DI), Y7
-	VADDPS  960(DI), Y7, Y7
-	VMOVUPS 480(DI), Y8
-	VADDPS  992(DI), Y8, Y8
-	VADDPS  Y8, Y7, Y7
-	VADDPS  Y7, Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VADDPS  Y4, Y3, Y3
-	VADDPS  constants<>+736(SB), Y3, Y3
-	VMOVUPS Y3, 2496(AX)(BX*4)
+	VADDPS  Y6, Y5, Y5
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y3, Y2, Y2
+	VADDPS  constants<>+736(SB), Y2, Y2
+	VMOVUPS Y2, 2496(AX)(BX*4)
 
-two10:
-	VMOVUPS 1024(DI), Y3
-	VADDPS  1056(DI), Y3, Y3
-	VMOVUPS 1088(DI), Y4
-	VADDPS  1120(DI), Y4, Y4
-	VADDPS  Y4, Y3, Y3
-	VMOVUPS 1152(DI), Y4
-	VADDPS  1184(DI), Y4, Y4
-	VMOVUPS 1216(DI), Y6
-	VADDPS  1248(DI), Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VADDPS  Y4, Y3, Y3
-	VMOVUPS 1280(DI), Y4
-	VADDPS  1312(DI), Y4, Y4
-	VMOVUPS 1344(DI), Y6
-	VADDPS  1376(DI), Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VMOVUPS 1408(DI), Y6
-	VADDPS  1440(DI), Y6, Y6
-	VMOVUPS 1472(DI), Y7
-	VADDPS  1504(DI), Y7, Y7
-	VADDPS  Y7, Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VADDPS  Y4, Y3, Y3
-	VMOVUPS Y3, 6720(AX)(BX*4)
-	VMOVUPS Y5, 4608(AX)(BX*4)
+two9:
+	VMOVUPS 1024(DI), Y2
+	VADDPS  1056(DI), Y2, Y2
+	VMOVUPS 1088(DI), Y3
+	VADDPS  1120(DI), Y3, Y3
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS 1152(DI), Y3
+	VADDPS  1184(DI), Y3, Y3
+	VMOVUPS 1216(DI), Y5
+	VADDPS  1248(DI), Y5, Y5
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS 1280(DI), Y3
+	VADDPS  1312(DI), Y3, Y3
+	VMOVUPS 1344(DI), Y5
+	VADDPS  1376(DI), Y5, Y5
+	VADDPS  Y5, Y3, Y3
+	VMOVUPS 1408(DI), Y5
+	VADDPS  1440(DI), Y5, Y5
+	VMOVUPS 1472(DI), Y6
+	VADDPS  1504(DI), Y6, Y6
+	VADDPS  Y6, Y5, Y5
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS Y2, 6720(AX)(BX*4)
+	VMOVUPS Y4, 4608(AX)(BX*4)
 	ADDQ    $0x20, CX
 	ADDQ    $0x20, DX
 	ADDQ    $+8, BX
 	CMPQ    BX, SI
-	JLT     loop2
+	JLT     loop1
 	VZEROUPPER
 	RET
 
@@ -2339,183 +2426,171 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
 
-	// planeSumExpClasswiseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
+	// planeSumExpClasswiseFloat32AVX2 finds, for a vector of rows at a time, Σe = Σ exp(x−m) and Σu·(x−m), and x_y.
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Y2
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPS (BX), Y2, Y2
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
+loop1:
+	MOVQ    BX, DI
+	SUBQ    88(AX), DI
+	SHLQ    $0x02, DI
+	ADDQ    168(AX), DI
+	MOVQ    176(AX), R8
+	VMOVUPS 384(AX)(BX*4), Y2
+	VMOVDQU (DX), Y3
+	VXORPS  Y4, Y4, Y4
+	MOVQ    56(AX), R9
+	VXORPS  Y5, Y5, Y5
+	MOVQ    $+1504, R10
 
-loop2:
-	MOVQ         BX, DI
-	SUBQ         88(AX), DI
-	SHLQ         $0x02, DI
-	ADDQ         168(AX), DI
-	MOVQ         176(AX), R8
-	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+704(SB), Y2
-	VMOVUPS      Y3, 384(AX)(BX*4)
-	VMOVDQU      (DX), Y4
-	VXORPS       Y5, Y5, Y5
-	MOVQ         56(AX), R9
-	VXORPS       Y6, Y6, Y6
-	MOVQ         $+1504, R10
-
-clear3:
-	VMOVUPS Y6, (R9)(R10*1)
+clear2:
+	VMOVUPS Y5, (R9)(R10*1)
 	SUBQ    $0x20, R10
-	JGE     clear3
+	JGE     clear2
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes4:
+classes3:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x01
-	JLT        done5
+	JLT        done4
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched6
+	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched6:
-	VADDPS       (R11), Y3, Y6
+fetched5:
+	VADDPS       (R11), Y2, Y5
 	MOVQ         32(AX), R13
-	VBROADCASTSS (R13)(R12*4), Y7
-	VMULPS       Y6, Y7, Y8
-	VXORPS       Y9, Y9, Y9
-	VCMPPS       $0x04, Y9, Y7, Y7
-	VANDPS       Y7, Y8, Y8
-	VPCMPEQD     constants<>+544(SB), Y4, Y7
-	VBLENDVPS    Y7, (R11), Y5, Y5
-	VMAXPS       32(R11), Y2, Y2
-	VMAXPS       Y6, Y0, Y7
-	VMOVUPS      Y7, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y6
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y9, Y7
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y7, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VMULPS       Y6, Y6, Y10
-	VFMADD213PS  Y6, Y10, Y7
-	VFMADD213PS  Y9, Y9, Y7
-	VMOVUPS      Y7, (R11)
-	VADDPS       (R9)(R10*1), Y7, Y6
-	VMOVUPS      Y6, (R9)(R10*1)
-	VADDPS       1024(R9), Y8, Y6
-	VMOVUPS      Y6, 1024(R9)
+	VBROADCASTSS (R13)(R12*4), Y6
+	VMULPS       Y5, Y6, Y7
+	VXORPS       Y8, Y8, Y8
+	VCMPPS       $0x04, Y8, Y6, Y6
+	VANDPS       Y6, Y7, Y7
+	VPCMPEQD     constants<>+544(SB), Y3, Y6
+	VBLENDVPS    Y6, (R11), Y4, Y4
+	VMAXPS       Y5, Y0, Y6
+	VMOVUPS      Y6, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y5
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VPERMPS      constants<>+480(SB), Y8, Y6
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y6, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y9
+	VFMADD213PS  Y5, Y9, Y6
+	VFMADD213PS  Y8, Y8, Y6
+	VMOVUPS      Y6, (R11)
+	VADDPS       (R9)(R10*1), Y6, Y5
+	VMOVUPS      Y5, (R9)(R10*1)
+	VADDPS       1024(R9), Y7, Y5
+	VMOVUPS      Y5, 1024(R9)
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
 	ADDQ         $+1088, R11
-	VPSUBD       constants<>+576(SB), Y4, Y4
+	VPSUBD       constants<>+576(SB), Y3, Y3
 	TESTQ        $+15, R12
-	JNE          classes4
+	JNE          classes3
 	SUBQ         $+512, R9
 	XORQ         $+512, R10
-	JMP          classes4
+	JMP          classes3
 
-done5:
+done4:
 	MOVQ    56(AX), DI
 	CMPQ    96(AX), $0x02
-	JE      two7
-	VMOVUPS (DI), Y3
-	VADDPS  512(DI), Y3, Y3
-	VMOVUPS 32(DI), Y4
-	VADDPS  544(DI), Y4, Y4
-	VADDPS  Y4, Y3, Y3
-	VMOVUPS 64(DI), Y4
-	VADDPS  576(DI), Y4, Y4
-	VMOVUPS 96(DI), Y6
-	VADDPS  608(DI), Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VADDPS  Y4, Y3, Y3
-	VMOVUPS 128(DI), Y4
-	VADDPS  640(DI), Y4, Y4
-	VMOVUPS 160(DI), Y6
-	VADDPS  672(DI), Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VMOVUPS 192(DI), Y6
-	VADDPS  704(DI), Y6, Y6
-	VMOVUPS 224(DI), Y7
-	VADDPS  736(DI), Y7, Y7
+	JE      two6
+	VMOVUPS (DI), Y2
+	VADDPS  512(DI), Y2, Y2
+	VMOVUPS 32(DI), Y3
+	VADDPS  544(DI), Y3, Y3
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS 64(DI), Y3
+	VADDPS  576(DI), Y3, Y3
+	VMOVUPS 96(DI), Y5
+	VADDPS  608(DI), Y5, Y5
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS 128(DI), Y3
+	VADDPS  640(DI), Y3, Y3
+	VMOVUPS 160(DI), Y5
+	VADDPS  672(DI), Y5, Y5
+	VADDPS  Y5, Y3, Y3
+	VMOVUPS 192(DI), Y5
+	VADDPS  704(DI), Y5, Y5
+	VMOVUPS 224(DI), Y6
+	VADDPS  736(DI), Y6, Y6
+	VADDPS  Y6, Y5, Y5
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS 256(DI), Y3
+	VADDPS  768(DI), Y3, Y3
+	VMOVUPS 288(DI), Y5
+	VADDPS  800(DI), Y5, Y5
+	VADDPS  Y5, Y3, Y3
+	VMOVUPS 320(DI), Y5
+	VADDPS  832(DI), Y5, Y5
+	VMOVUPS 352(DI), Y6
+	VADDPS  864(DI), Y6, Y6
+	VADDPS  Y6, Y5, Y5
+	VADDPS  Y5, Y3, Y3
+	VMOVUPS 384(DI), Y5
+	VADDPS  896(DI), Y5, Y5
+	VMOVUPS 416(DI), Y6
+	VADDPS  928(DI), Y6, Y6
+	VADDPS  Y6, Y5, Y5
+	VMOVUPS 448(DI), Y6
+	VADDPS  960(DI), Y6, Y6
+	VMOVUPS 480(DI), Y7
+	VADDPS  992(DI), Y7, Y7
 	VADDPS  Y7, Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VADDPS  Y4, Y3, Y3
-	VMOVUPS 256(DI), Y4
-	VADDPS  768(DI), Y4, Y4
-	VMOVUPS 288(DI), Y6
-	VADDPS  800(DI), Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VMOVUPS 320(DI), Y6
-	VADDPS  832(DI), Y6, Y6
-	VMOVUPS 352(DI), Y7
-	VADDPS  864(DI), Y7, Y7
-	VADDPS  Y7, Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VMOVUPS 384(DI), Y6
-	VADDPS  896(DI), Y6, Y6
-	VMOVUPS 416(DI), Y7
-	VADDPS  928(DI), Y7, Y7
-	VADDPS  Y7, Y6, Y6
-	VMOVUPS 448(DI), Y7
-	VADDPS  960(DI), Y7, Y7
-	VMOVUPS 480(DI), Y8
-	VADDPS  992(DI), Y8, Y8
-	VADDPS  Y8, Y7, Y7
-	VADDPS  Y7, Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VADDPS  Y4, Y3, Y3
-	VADDPS  constants<>+736(SB), Y3, Y3
-	VMOVUPS Y3, 2496(AX)(BX*4)
+	VADDPS  Y6, Y5, Y5
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y3, Y2, Y2
+	VADDPS  constants<>+736(SB), Y2, Y2
+	VMOVUPS Y2, 2496(AX)(BX*4)
 
-two7:
-	VMOVUPS 1024(DI), Y3
-	VADDPS  1056(DI), Y3, Y3
-	VMOVUPS 1088(DI), Y4
-	VADDPS  1120(DI), Y4, Y4
-	VADDPS  Y4, Y3, Y3
-	VMOVUPS 1152(DI), Y4
-	VADDPS  1184(DI), Y4, Y4
-	VMOVUPS 1216(DI), Y6
-	VADDPS  1248(DI), Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VADDPS  Y4, Y3, Y3
-	VMOVUPS 1280(DI), Y4
-	VADDPS  1312(DI), Y4, Y4
-	VMOVUPS 1344(DI), Y6
-	VADDPS  1376(DI), Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VMOVUPS 1408(DI), Y6
-	VADDPS  1440(DI), Y6, Y6
-	VMOVUPS 1472(DI), Y7
-	VADDPS  1504(DI), Y7, Y7
-	VADDPS  Y7, Y6, Y6
-	VADDPS  Y6, Y4, Y4
-	VADDPS  Y4, Y3, Y3
-	VMOVUPS Y3, 6720(AX)(BX*4)
-	VMOVUPS Y5, 4608(AX)(BX*4)
+two6:
+	VMOVUPS 1024(DI), Y2
+	VADDPS  1056(DI), Y2, Y2
+	VMOVUPS 1088(DI), Y3
+	VADDPS  1120(DI), Y3, Y3
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS 1152(DI), Y3
+	VADDPS  1184(DI), Y3, Y3
+	VMOVUPS 1216(DI), Y5
+	VADDPS  1248(DI), Y5, Y5
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS 1280(DI), Y3
+	VADDPS  1312(DI), Y3, Y3
+	VMOVUPS 1344(DI), Y5
+	VADDPS  1376(DI), Y5, Y5
+	VADDPS  Y5, Y3, Y3
+	VMOVUPS 1408(DI), Y5
+	VADDPS  1440(DI), Y5, Y5
+	VMOVUPS 1472(DI), Y6
+	VADDPS  1504(DI), Y6, Y6
+	VADDPS  Y6, Y5, Y5
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS Y2, 6720(AX)(BX*4)
+	VMOVUPS Y4, 4608(AX)(BX*4)
 	ADDQ    $0x20, CX
 	ADDQ    $0x20, DX
 	ADDQ    $+8, BX
 	CMPQ    BX, SI
-	JLT     loop2
+	JLT     loop1
 	VZEROUPPER
 	RET
 
@@ -2586,207 +2661,195 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
 
-	// planeSumExpDenseFloat32AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
+	// planeSumExpDenseFloat32AVX2 finds, for a vector of rows at a time, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+704(SB), Y2
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPS (BX), Y2, Y2
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
+loop1:
+	MOVQ    BX, DI
+	SUBQ    88(AX), DI
+	SHLQ    $0x02, DI
+	ADDQ    168(AX), DI
+	MOVQ    176(AX), R8
+	VMOVUPS 384(AX)(BX*4), Y2
+	MOVQ    56(AX), R9
+	VXORPS  Y3, Y3, Y3
+	MOVQ    $+2016, R10
 
-loop2:
-	MOVQ         BX, DI
-	SUBQ         88(AX), DI
-	SHLQ         $0x02, DI
-	ADDQ         168(AX), DI
-	MOVQ         176(AX), R8
-	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+704(SB), Y2
-	VMOVUPS      Y3, 384(AX)(BX*4)
-	MOVQ         56(AX), R9
-	VXORPS       Y4, Y4, Y4
-	MOVQ         $+2016, R10
-
-clear3:
-	VMOVUPS Y4, (R9)(R10*1)
+clear2:
+	VMOVUPS Y3, (R9)(R10*1)
 	SUBQ    $0x20, R10
-	JGE     clear3
+	JGE     clear2
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes4:
+classes3:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x01
-	JLT        done5
+	JLT        done4
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched6
+	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched6:
-	VADDPS       (R11), Y3, Y4
-	VMOVUPS      (R11)(DX*1), Y5
+fetched5:
+	VADDPS       (R11), Y2, Y3
+	VMOVUPS      (R11)(DX*1), Y4
 	MOVQ         40(AX), R13
-	VBROADCASTSS (R13)(R12*4), Y6
+	VBROADCASTSS (R13)(R12*4), Y5
 	MOVQ         32(AX), R13
-	VBROADCASTSS (R13)(R12*4), Y7
-	VFMADD213PS  Y7, Y6, Y5
-	VMULPS       Y4, Y5, Y6
-	VXORPS       Y7, Y7, Y7
-	VCMPPS       $0x04, Y7, Y5, Y7
-	VANDPS       Y7, Y6, Y6
-	VMAXPS       32(R11), Y2, Y2
-	VMAXPS       Y4, Y0, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VSUBPS       Y1, Y8, Y4
-	VFNMADD132PS constants<>+384(SB), Y7, Y4
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y4, Y7
-	VMULPS       Y4, Y4, Y9
-	VFMADD213PS  Y4, Y9, Y7
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, (R11)
-	VADDPS       (R9)(R10*1), Y7, Y4
-	VMOVUPS      Y4, (R9)(R10*1)
-	VADDPS       1024(R9), Y6, Y4
-	VMOVUPS      Y4, 1024(R9)
-	VADDPS       1536(R9), Y5, Y4
-	VMOVUPS      Y4, 1536(R9)
+	VBROADCASTSS (R13)(R12*4), Y6
+	VFMADD213PS  Y6, Y5, Y4
+	VMULPS       Y3, Y4, Y5
+	VXORPS       Y6, Y6, Y6
+	VCMPPS       $0x04, Y6, Y4, Y6
+	VANDPS       Y6, Y5, Y5
+	VMAXPS       Y3, Y0, Y6
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VSUBPS       Y1, Y7, Y3
+	VFNMADD132PS constants<>+384(SB), Y6, Y3
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	VPSLLD       $0x14, Y7, Y7
+	VPADDD       Y6, Y7, Y7
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y3, Y6
+	VMULPS       Y3, Y3, Y8
+	VFMADD213PS  Y3, Y8, Y6
+	VFMADD213PS  Y7, Y7, Y6
+	VMOVUPS      Y6, (R11)
+	VADDPS       (R9)(R10*1), Y6, Y3
+	VMOVUPS      Y3, (R9)(R10*1)
+	VADDPS       1024(R9), Y5, Y3
+	VMOVUPS      Y3, 1024(R9)
+	VADDPS       1536(R9), Y4, Y3
+	VMOVUPS      Y3, 1536(R9)
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
 	ADDQ         $+1088, R11
 	TESTQ        $+15, R12
-	JNE          classes4
+	JNE          classes3
 	SUBQ         $+512, R9
 	XORQ         $+512, R10
-	JMP          classes4
+	JMP          classes3
 
-done5:
+done4:
 	MOVQ    56(AX), DI
 	CMPQ    96(AX), $0x02
-	JE      two7
-	VMOVUPS (DI), Y3
-	VADDPS  512(DI), Y3, Y3
-	VMOVUPS 32(DI), Y4
-	VADDPS  544(DI), Y4, Y4
+	JE      two6
+	VMOVUPS (DI), Y2
+	VADDPS  512(DI), Y2, Y2
+	VMOVUPS 32(DI), Y3
+	VADDPS  544(DI), Y3, Y3
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS 64(DI), Y3
+	VADDPS  576(DI), Y3, Y3
+	VMOVUPS 96(DI), Y4
+	VADDPS  608(DI), Y4, Y4
 	VADDPS  Y4, Y3, Y3
-	VMOVUPS 64(DI), Y4
-	VADDPS  576(DI), Y4, Y4
-	VMOVUPS 96(DI), Y5
-	VADDPS  608(DI), Y5, Y5
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS 128(DI), Y3
+	VADDPS  640(DI), Y3, Y3
+	VMOVUPS 160(DI), Y4
+	VADDPS  672(DI), Y4, Y4
+	VADDPS  Y4, Y3, Y3
+	VMOVUPS 192(DI), Y4
+	VADDPS  704(DI), Y4, Y4
+	VMOVUPS 224(DI), Y5
+	VADDPS  736(DI), Y5, Y5
 	VADDPS  Y5, Y4, Y4
 	VADDPS  Y4, Y3, Y3
-	VMOVUPS 128(DI), Y4
-	VADDPS  640(DI), Y4, Y4
-	VMOVUPS 160(DI), Y5
-	VADDPS  672(DI), Y5, Y5
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS 256(DI), Y3
+	VADDPS  768(DI), Y3, Y3
+	VMOVUPS 288(DI), Y4
+	VADDPS  800(DI), Y4, Y4
+	VADDPS  Y4, Y3, Y3
+	VMOVUPS 320(DI), Y4
+	VADDPS  832(DI), Y4, Y4
+	VMOVUPS 352(DI), Y5
+	VADDPS  864(DI), Y5, Y5
 	VADDPS  Y5, Y4, Y4
-	VMOVUPS 192(DI), Y5
-	VADDPS  704(DI), Y5, Y5
-	VMOVUPS 224(DI), Y6
-	VADDPS  736(DI), Y6, Y6
+	VADDPS  Y4, Y3, Y3
+	VMOVUPS 384(DI), Y4
+	VADDPS  896(DI), Y4, Y4
+	VMOVUPS 416(DI), Y5
+	VADDPS  928(DI), Y5, Y5
+	VADDPS  Y5, Y4, Y4
+	VMOVUPS 448(DI), Y5
+	VADDPS  960(DI), Y5, Y5
+	VMOVUPS 480(DI), Y6
+	VADDPS  992(DI), Y6, Y6
 	VADDPS  Y6, Y5, Y5
 	VADDPS  Y5, Y4, Y4
 	VADDPS  Y4, Y3, Y3
-	VMOVUPS 256(DI), Y4
-	VADDPS  768(DI), Y4, Y4
-	VMOVUPS 288(DI), Y5
-	VADDPS  800(DI), Y5, Y5
-	VADDPS  Y5, Y4, Y4
-	VMOVUPS 320(DI), Y5
-	VADDPS  832(DI), Y5, Y5
-	VMOVUPS 352(DI), Y6
-	VADDPS  864(DI), Y6, Y6
-	VADDPS  Y6, Y5, Y5
-	VADDPS  Y5, Y4, Y4
-	VMOVUPS 384(DI), Y5
-	VADDPS  896(DI), Y5, Y5
-	VMOVUPS 416(DI), Y6
-	VADDPS  928(DI), Y6, Y6
-	VADDPS  Y6, Y5, Y5
-	VMOVUPS 448(DI), Y6
-	VADDPS  960(DI), Y6, Y6
-	VMOVUPS 480(DI), Y7
-	VADDPS  992(DI), Y7, Y7
-	VADDPS  Y7, Y6, Y6
-	VADDPS  Y6, Y5, Y5
-	VADDPS  Y5, Y4, Y4
-	VADDPS  Y4, Y3, Y3
-	VADDPS  constants<>+736(SB), Y3, Y3
-	VMOVUPS Y3, 2496(AX)(BX*4)
+	VADDPS  Y3, Y2, Y2
+	VADDPS  constants<>+736(SB), Y2, Y2
+	VMOVUPS Y2, 2496(AX)(BX*4)
 
-two7:
-	VMOVUPS 1024(DI), Y3
-	VADDPS  1056(DI), Y3, Y3
-	VMOVUPS 1088(DI), Y4
-	VADDPS  1120(DI), Y4, Y4
+two6:
+	VMOVUPS 1024(DI), Y2
+	VADDPS  1056(DI), Y2, Y2
+	VMOVUPS 1088(DI), Y3
+	VADDPS  1120(DI), Y3, Y3
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS 1152(DI), Y3
+	VADDPS  1184(DI), Y3, Y3
+	VMOVUPS 1216(DI), Y4
+	VADDPS  1248(DI), Y4, Y4
 	VADDPS  Y4, Y3, Y3
-	VMOVUPS 1152(DI), Y4
-	VADDPS  1184(DI), Y4, Y4
-	VMOVUPS 1216(DI), Y5
-	VADDPS  1248(DI), Y5, Y5
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS 1280(DI), Y3
+	VADDPS  1312(DI), Y3, Y3
+	VMOVUPS 1344(DI), Y4
+	VADDPS  1376(DI), Y4, Y4
+	VADDPS  Y4, Y3, Y3
+	VMOVUPS 1408(DI), Y4
+	VADDPS  1440(DI), Y4, Y4
+	VMOVUPS 1472(DI), Y5
+	VADDPS  1504(DI), Y5, Y5
 	VADDPS  Y5, Y4, Y4
 	VADDPS  Y4, Y3, Y3
-	VMOVUPS 1280(DI), Y4
-	VADDPS  1312(DI), Y4, Y4
-	VMOVUPS 1344(DI), Y5
-	VADDPS  1376(DI), Y5, Y5
-	VADDPS  Y5, Y4, Y4
-	VMOVUPS 1408(DI), Y5
-	VADDPS  1440(DI), Y5, Y5
-	VMOVUPS 1472(DI), Y6
-	VADDPS  1504(DI), Y6, Y6
-	VADDPS  Y6, Y5, Y5
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS Y2, 6720(AX)(BX*4)
+	VMOVUPS 1536(DI), Y2
+	VADDPS  1568(DI), Y2, Y2
+	VMOVUPS 1600(DI), Y3
+	VADDPS  1632(DI), Y3, Y3
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS 1664(DI), Y3
+	VADDPS  1696(DI), Y3, Y3
+	VMOVUPS 1728(DI), Y4
+	VADDPS  1760(DI), Y4, Y4
+	VADDPS  Y4, Y3, Y3
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS 1792(DI), Y3
+	VADDPS  1824(DI), Y3, Y3
+	VMOVUPS 1856(DI), Y4
+	VADDPS  1888(DI), Y4, Y4
+	VADDPS  Y4, Y3, Y3
+	VMOVUPS 1920(DI), Y4
+	VADDPS  1952(DI), Y4, Y4
+	VMOVUPS 1984(DI), Y5
+	VADDPS  2016(DI), Y5, Y5
 	VADDPS  Y5, Y4, Y4
 	VADDPS  Y4, Y3, Y3
-	VMOVUPS Y3, 6720(AX)(BX*4)
-	VMOVUPS 1536(DI), Y3
-	VADDPS  1568(DI), Y3, Y3
-	VMOVUPS 1600(DI), Y4
-	VADDPS  1632(DI), Y4, Y4
-	VADDPS  Y4, Y3, Y3
-	VMOVUPS 1664(DI), Y4
-	VADDPS  1696(DI), Y4, Y4
-	VMOVUPS 1728(DI), Y5
-	VADDPS  1760(DI), Y5, Y5
-	VADDPS  Y5, Y4, Y4
-	VADDPS  Y4, Y3, Y3
-	VMOVUPS 1792(DI), Y4
-	VADDPS  1824(DI), Y4, Y4
-	VMOVUPS 1856(DI), Y5
-	VADDPS  1888(DI), Y5, Y5
-	VADDPS  Y5, Y4, Y4
-	VMOVUPS 1920(DI), Y5
-	VADDPS  1952(DI), Y5, Y5
-	VMOVUPS 1984(DI), Y6
-	VADDPS  2016(DI), Y6, Y6
-	VADDPS  Y6, Y5, Y5
-	VADDPS  Y5, Y4, Y4
-	VADDPS  Y4, Y3, Y3
-	VMOVUPS Y3, 8832(AX)(BX*4)
+	VADDPS  Y3, Y2, Y2
+	VMOVUPS Y2, 8832(AX)(BX*4)
 	ADDQ    $0x20, CX
 	ADDQ    $+8, BX
 	CMPQ    BX, SI
-	JLT     loop2
+	JLT     loop1
 	VZEROUPPER
 	RET
 
@@ -4348,7 +4411,7 @@ done3:
 TEXT ·transposeFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// transposeFloat64AVX2 copies rows to planes, as F.
+	// transposeFloat64AVX2 copies rows to planes, as F, and finds the maximum m of each.
 	MOVQ 120(AX), CX
 	LEAQ (CX)(CX*2), DX
 	MOVQ 208(AX), SI
@@ -4357,67 +4420,79 @@ TEXT ·transposeFloat64AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x04, R8
 
 group1:
-	MOVQ       CX, BX
-	IMULQ      DI, BX
-	ADDQ       (AX), BX
-	MOVQ       200(AX), R9
-	LEAQ       (R9)(DI*8), R9
-	MOVQ       96(AX), R10
-	LEAQ       1536(BX), R11
-	CMPQ       R10, $0x04
-	JGE        classes3
-	LEAQ       constants<>+32(SB), R12
-	ADDQ       $0x80, R12
-	SHLQ       $0x03, R10
-	SUBQ       R10, R12
-	XORQ       R10, R10
-	PREFETCHT0 (R11)
-	PREFETCHT0 64(R11)
-	ADDQ       $+128, R11
-	VMOVUPD    (R12), Y0
-	VMASKMOVPD (BX), Y0, Y0
-	VMOVUPD    (R12), Y1
-	VMASKMOVPD (BX)(CX*1), Y1, Y1
-	VMOVUPD    (R12), Y2
-	VMASKMOVPD (BX)(CX*2), Y2, Y2
-	VMOVUPD    (R12), Y3
-	VMASKMOVPD (BX)(DX*1), Y3, Y3
-	VUNPCKLPD  Y1, Y0, Y4
-	VUNPCKHPD  Y1, Y0, Y0
-	VUNPCKLPD  Y3, Y2, Y1
-	VUNPCKHPD  Y3, Y2, Y5
-	VPERM2F128 $0x20, Y1, Y4, Y2
-	VPERM2F128 $0x20, Y5, Y0, Y3
-	VPERM2F128 $0x31, Y1, Y4, Y1
-	VPERM2F128 $0x31, Y5, Y0, Y0
-	LEAQ       (R9)(SI*2), BX
-	VMOVUPD    Y2, (R9)
-	VMOVUPD    Y3, (R9)(SI*1)
-	VMOVUPD    Y1, (BX)
-	VMOVUPD    Y0, (BX)(SI*1)
-	JMP        next5
+	VBROADCASTSD constants<>+896(SB), Y0
+	MOVQ         CX, BX
+	IMULQ        DI, BX
+	ADDQ         (AX), BX
+	MOVQ         200(AX), R9
+	LEAQ         (R9)(DI*8), R9
+	MOVQ         96(AX), R10
+	LEAQ         1536(BX), R11
+	CMPQ         R10, $0x04
+	JGE          classes3
+	LEAQ         constants<>+32(SB), R12
+	ADDQ         $0x80, R12
+	SHLQ         $0x03, R10
+	SUBQ         R10, R12
+	XORQ         R10, R10
+	PREFETCHT0   (R11)
+	PREFETCHT0   64(R11)
+	ADDQ         $+128, R11
+	VMOVUPD      (R12), Y1
+	VMASKMOVPD   (BX), Y1, Y1
+	VMOVUPD      (R12), Y2
+	VMASKMOVPD   (BX)(CX*1), Y2, Y2
+	VMOVUPD      (R12), Y3
+	VMASKMOVPD   (BX)(CX*2), Y3, Y3
+	VMOVUPD      (R12), Y4
+	VMASKMOVPD   (BX)(DX*1), Y4, Y4
+	VUNPCKLPD    Y2, Y1, Y5
+	VUNPCKHPD    Y2, Y1, Y1
+	VUNPCKLPD    Y4, Y3, Y2
+	VUNPCKHPD    Y4, Y3, Y6
+	VPERM2F128   $0x20, Y2, Y5, Y3
+	VPERM2F128   $0x20, Y6, Y1, Y4
+	VPERM2F128   $0x31, Y2, Y5, Y2
+	VPERM2F128   $0x31, Y6, Y1, Y1
+	LEAQ         (R9)(SI*2), BX
+	VMOVUPD      Y3, (R9)
+	VMOVUPD      Y4, (R9)(SI*1)
+	VMOVUPD      Y2, (BX)
+	VMOVUPD      Y1, (BX)(SI*1)
+	VMAXPD       Y3, Y4, Y4
+	VMAXPD       Y4, Y0, Y0
+	CMPQ         96(AX), $0x02
+	JE           two6
+	VMAXPD       Y2, Y0, Y0
+
+two6:
+	JMP next5
 
 classes3:
 	PREFETCHT0 (R11)
 	PREFETCHT0 64(R11)
 	ADDQ       $+128, R11
-	VMOVUPD    (BX), Y0
-	VMOVUPD    (BX)(CX*1), Y1
-	VMOVUPD    (BX)(CX*2), Y2
-	VMOVUPD    (BX)(DX*1), Y3
-	VUNPCKLPD  Y1, Y0, Y4
-	VUNPCKHPD  Y1, Y0, Y0
-	VUNPCKLPD  Y3, Y2, Y1
-	VUNPCKHPD  Y3, Y2, Y5
-	VPERM2F128 $0x20, Y1, Y4, Y2
-	VPERM2F128 $0x20, Y5, Y0, Y3
-	VPERM2F128 $0x31, Y1, Y4, Y1
-	VPERM2F128 $0x31, Y5, Y0, Y0
+	VMOVUPD    (BX), Y1
+	VMOVUPD    (BX)(CX*1), Y2
+	VMOVUPD    (BX)(CX*2), Y3
+	VMOVUPD    (BX)(DX*1), Y4
+	VUNPCKLPD  Y2, Y1, Y5
+	VUNPCKHPD  Y2, Y1, Y1
+	VUNPCKLPD  Y4, Y3, Y2
+	VUNPCKHPD  Y4, Y3, Y6
+	VPERM2F128 $0x20, Y2, Y5, Y3
+	VPERM2F128 $0x20, Y6, Y1, Y4
+	VPERM2F128 $0x31, Y2, Y5, Y2
+	VPERM2F128 $0x31, Y6, Y1, Y1
 	LEAQ       (R9)(SI*2), R12
-	VMOVUPD    Y2, (R9)
-	VMOVUPD    Y3, (R9)(SI*1)
-	VMOVUPD    Y1, (R12)
-	VMOVUPD    Y0, (R12)(SI*1)
+	VMOVUPD    Y3, (R9)
+	VMOVUPD    Y4, (R9)(SI*1)
+	VMOVUPD    Y2, (R12)
+	VMOVUPD    Y1, (R12)(SI*1)
+	VMAXPD     Y3, Y4, Y4
+	VMAXPD     Y2, Y1, Y1
+	VMAXPD     Y1, Y4, Y4
+	VMAXPD     Y4, Y0, Y0
 	SUBQ       $0x04, R10
 	JE         next5
 	CMPQ       R10, $0x04
@@ -4435,6 +4510,10 @@ overlap4:
 	JMP   classes3
 
 next5:
+	MOVQ    88(AX), BX
+	ADDQ    DI, BX
+	VXORPD  constants<>+1216(SB), Y0, Y0
+	VMOVUPD Y0, 384(AX)(BX*8)
 	CMPQ    DI, R8
 	JGE     done2
 	ADDQ    $0x04, DI
@@ -4605,34 +4684,116 @@ done2:
 	VZEROUPPER
 	RET
 
-// func widenFloat64AVX2(a *byte)
+// func copyPlanesFloat64AVX2(a *byte)
 // Requires: AVX
-TEXT ·widenFloat64AVX2(SB), NOSPLIT, $0-8
+TEXT ·copyPlanesFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// widenFloat64AVX2 copies planes of elements to planes of F.
+	// copyPlanesFloat64AVX2 copies planes of elements to planes of F, and finds the maximum m of each row.
 	MOVQ (AX), CX
 	MOVQ 200(AX), DX
-	MOVQ 96(AX), BX
-	MOVQ 80(AX), DI
+	MOVQ 88(AX), BX
+	MOVQ 80(AX), SI
 
-class1:
-	XORQ SI, SI
-	CMPQ SI, DI
-	JGE  end2
+rows1:
+	SUBQ         $0x20, SI
+	JLT          done3
+	VBROADCASTSD constants<>+896(SB), Y0
+	VBROADCASTSD constants<>+896(SB), Y1
+	VBROADCASTSD constants<>+896(SB), Y2
+	VBROADCASTSD constants<>+896(SB), Y3
+	VBROADCASTSD constants<>+896(SB), Y4
+	VBROADCASTSD constants<>+896(SB), Y5
+	VBROADCASTSD constants<>+896(SB), Y6
+	VBROADCASTSD constants<>+896(SB), Y7
+	MOVQ         96(AX), R9
+	MOVQ         CX, DI
+	MOVQ         DX, R8
 
-loop3:
-	VMOVUPD (CX)(SI*8), Y0
-	VMOVUPD Y0, (DX)(SI*8)
-	ADDQ    $+4, SI
-	CMPQ    SI, DI
-	JLT     loop3
+classes2:
+	VMOVUPD (DI), Y8
+	VMOVUPD Y8, (R8)
+	VMAXPD  Y8, Y0, Y0
+	VMOVUPD 32(DI), Y8
+	VMOVUPD Y8, 32(R8)
+	VMAXPD  Y8, Y1, Y1
+	VMOVUPD 64(DI), Y8
+	VMOVUPD Y8, 64(R8)
+	VMAXPD  Y8, Y2, Y2
+	VMOVUPD 96(DI), Y8
+	VMOVUPD Y8, 96(R8)
+	VMAXPD  Y8, Y3, Y3
+	VMOVUPD 128(DI), Y8
+	VMOVUPD Y8, 128(R8)
+	VMAXPD  Y8, Y4, Y4
+	VMOVUPD 160(DI), Y8
+	VMOVUPD Y8, 160(R8)
+	VMAXPD  Y8, Y5, Y5
+	VMOVUPD 192(DI), Y8
+	VMOVUPD Y8, 192(R8)
+	VMAXPD  Y8, Y6, Y6
+	VMOVUPD 224(DI), Y8
+	VMOVUPD Y8, 224(R8)
+	VMAXPD  Y8, Y7, Y7
+	ADDQ    184(AX), DI
+	ADDQ    $+2176, R8
+	DECQ    R9
+	JNE     classes2
+	VXORPD  constants<>+1216(SB), Y0, Y0
+	VMOVUPD Y0, 384(AX)(BX*8)
+	VXORPD  constants<>+1216(SB), Y1, Y1
+	VMOVUPD Y1, 416(AX)(BX*8)
+	VXORPD  constants<>+1216(SB), Y2, Y2
+	VMOVUPD Y2, 448(AX)(BX*8)
+	VXORPD  constants<>+1216(SB), Y3, Y3
+	VMOVUPD Y3, 480(AX)(BX*8)
+	VXORPD  constants<>+1216(SB), Y4, Y4
+	VMOVUPD Y4, 512(AX)(BX*8)
+	VXORPD  constants<>+1216(SB), Y5, Y5
+	VMOVUPD Y5, 544(AX)(BX*8)
+	VXORPD  constants<>+1216(SB), Y6, Y6
+	VMOVUPD Y6, 576(AX)(BX*8)
+	VXORPD  constants<>+1216(SB), Y7, Y7
+	VMOVUPD Y7, 608(AX)(BX*8)
+	ADDQ    $+256, CX
+	ADDQ    $+256, DX
+	ADDQ    $0x20, BX
+	JMP     rows1
 
-end2:
-	ADDQ 184(AX), CX
-	ADDQ 208(AX), DX
-	DECQ BX
-	JNE  class1
+done3:
+	ADDQ $0x20, SI
+
+rows4:
+	SUBQ         $0x08, SI
+	JLT          done6
+	VBROADCASTSD constants<>+896(SB), Y0
+	VBROADCASTSD constants<>+896(SB), Y1
+	MOVQ         96(AX), R9
+	MOVQ         CX, DI
+	MOVQ         DX, R8
+
+classes5:
+	VMOVUPD (DI), Y2
+	VMOVUPD Y2, (R8)
+	VMAXPD  Y2, Y0, Y0
+	VMOVUPD 32(DI), Y2
+	VMOVUPD Y2, 32(R8)
+	VMAXPD  Y2, Y1, Y1
+	ADDQ    184(AX), DI
+	ADDQ    $+2176, R8
+	DECQ    R9
+	JNE     classes5
+	VXORPD  constants<>+1216(SB), Y0, Y0
+	VMOVUPD Y0, 384(AX)(BX*8)
+	VXORPD  constants<>+1216(SB), Y1, Y1
+	VMOVUPD Y1, 416(AX)(BX*8)
+	ADDQ    $+64, CX
+	ADDQ    $+64, DX
+	ADDQ    $0x08, BX
+	JMP     rows4
+
+done6:
+	ADDQ $0x08, SI
 	VZEROUPPER
 	RET
 
@@ -4761,55 +4922,44 @@ TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
 
-	// planeSumExpUniformFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
+	// planeSumExpUniformFloat64AVX2 finds, for a vector of rows at a time, Σe = Σ exp(x−m) and Σd = Σ(x−m), and x_y.
 	VBROADCASTSD constants<>+1248(SB), Y0
 	VBROADCASTSD constants<>+1280(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSD constants<>+896(SB), Y2
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPD (BX), Y2, Y2
-	ADDQ   $+2176, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
+loop1:
+	MOVQ      BX, DI
+	SUBQ      88(AX), DI
+	SHLQ      $0x03, DI
+	ADDQ      168(AX), DI
+	MOVQ      176(AX), R8
+	VMOVUPD   384(AX)(BX*8), Y2
+	VPMOVSXDQ (DX), Y3
+	VXORPS    Y4, Y4, Y4
+	MOVQ      56(AX), R9
+	VXORPS    Y5, Y5, Y5
+	MOVQ      $+736, R10
 
-loop2:
-	MOVQ         BX, DI
-	SUBQ         88(AX), DI
-	SHLQ         $0x03, DI
-	ADDQ         168(AX), DI
-	MOVQ         176(AX), R8
-	VXORPD       constants<>+1216(SB), Y2, Y3
-	VBROADCASTSD constants<>+896(SB), Y2
-	VMOVUPD      Y3, 384(AX)(BX*8)
-	VPMOVSXDQ    (DX), Y4
-	VXORPS       Y5, Y5, Y5
-	MOVQ         56(AX), R9
-	VXORPS       Y6, Y6, Y6
-	MOVQ         $+736, R10
-
-clear3:
-	VMOVUPD Y6, (R9)(R10*1)
+clear2:
+	VMOVUPD Y5, (R9)(R10*1)
 	SUBQ    $0x20, R10
-	JGE     clear3
+	JGE     clear2
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes4:
+classes3:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x04
-	JLT        done5
+	JLT        done4
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched6
+	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
@@ -4823,243 +4973,238 @@ classes4:
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched6:
-	VADDPD       (R11), Y3, Y6
-	VPCMPEQQ     constants<>+544(SB), Y4, Y7
-	VBLENDVPD    Y7, (R11), Y5, Y5
-	VMAXPD       32(R11), Y2, Y2
-	VMAXPD       Y6, Y0, Y8
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+1312(SB), Y1, Y9
-	VSUBPD       Y1, Y9, Y7
-	VFNMADD231PD constants<>+1344(SB), Y7, Y8
-	VFNMADD231PD constants<>+1376(SB), Y7, Y8
-	VPSHUFD      $0xa0, Y9, Y7
-	VPERMPS      constants<>+1600(SB), Y7, Y10
-	VPERMPS      constants<>+1632(SB), Y7, Y7
-	VBLENDPS     $0xaa, Y7, Y10, Y7
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y7, Y9, Y9
-	VADDPD       2176(R11), Y3, Y11
-	VMOVUPD      constants<>+1408(SB), Y7
-	VPCMPEQQ     constants<>+1664(SB), Y4, Y10
-	VFMADD213PD  constants<>+1440(SB), Y8, Y7
-	VBLENDVPD    Y10, 2176(R11), Y5, Y5
-	VFMADD213PD  constants<>+1472(SB), Y8, Y7
-	VMAXPD       2208(R11), Y2, Y2
-	VFMADD213PD  constants<>+1504(SB), Y8, Y7
-	VMAXPD       Y11, Y0, Y13
-	VFMADD213PD  constants<>+1536(SB), Y8, Y7
-	VMOVUPD      Y13, Y14
-	VFMADD213PD  constants<>+1568(SB), Y8, Y7
-	VFMADD132PD  constants<>+1312(SB), Y1, Y14
-	VMULPD       Y8, Y8, Y10
-	VSUBPD       Y1, Y14, Y12
-	VFMADD213PD  Y8, Y10, Y7
-	VMOVUPD      Y13, Y8
-	VFMADD213PD  Y9, Y9, Y7
-	VFNMADD231PD constants<>+1344(SB), Y12, Y8
-	VMOVUPD      Y7, (R11)
-	VFNMADD231PD constants<>+1376(SB), Y12, Y8
-	VADDPD       (R9)(R10*1), Y7, Y7
-	VPSHUFD      $0xa0, Y14, Y9
-	VMOVUPD      Y7, (R9)(R10*1)
-	VPERMPS      constants<>+1600(SB), Y9, Y7
-	VADDPD       512(R9), Y6, Y6
-	VPERMPS      constants<>+1632(SB), Y9, Y9
-	VMOVUPD      Y6, 512(R9)
-	VBLENDPS     $0xaa, Y9, Y7, Y9
-	VPSLLQ       $0x31, Y14, Y14
-	VPADDQ       Y9, Y14, Y14
-	VADDPD       4352(R11), Y3, Y9
+fetched5:
+	VADDPD       (R11), Y2, Y5
+	VPCMPEQQ     constants<>+544(SB), Y3, Y6
+	VBLENDVPD    Y6, (R11), Y4, Y4
+	VMAXPD       Y5, Y0, Y7
+	VMOVUPD      Y7, Y8
+	VFMADD132PD  constants<>+1312(SB), Y1, Y8
+	VSUBPD       Y1, Y8, Y6
+	VFNMADD231PD constants<>+1344(SB), Y6, Y7
+	VFNMADD231PD constants<>+1376(SB), Y6, Y7
+	VPSHUFD      $0xa0, Y8, Y6
+	VPERMPS      constants<>+1600(SB), Y6, Y9
+	VPERMPS      constants<>+1632(SB), Y6, Y6
+	VBLENDPS     $0xaa, Y6, Y9, Y6
+	VPSLLQ       $0x31, Y8, Y8
+	VPADDQ       Y6, Y8, Y8
 	VMOVUPD      constants<>+1408(SB), Y6
-	VPCMPEQQ     constants<>+1696(SB), Y4, Y7
-	VFMADD213PD  constants<>+1440(SB), Y8, Y6
-	VBLENDVPD    Y7, 4352(R11), Y5, Y5
-	VFMADD213PD  constants<>+1472(SB), Y8, Y6
-	VMAXPD       4384(R11), Y2, Y2
-	VFMADD213PD  constants<>+1504(SB), Y8, Y6
-	VMAXPD       Y9, Y0, Y12
-	VFMADD213PD  constants<>+1536(SB), Y8, Y6
-	VMOVUPD      Y12, Y13
-	VFMADD213PD  constants<>+1568(SB), Y8, Y6
-	VFMADD132PD  constants<>+1312(SB), Y1, Y13
-	VMULPD       Y8, Y8, Y7
-	VSUBPD       Y1, Y13, Y10
-	VFMADD213PD  Y8, Y7, Y6
-	VMOVUPD      Y12, Y7
-	VFMADD213PD  Y14, Y14, Y6
-	VFNMADD231PD constants<>+1344(SB), Y10, Y7
-	VMOVUPD      Y6, 2176(R11)
-	VFNMADD231PD constants<>+1376(SB), Y10, Y7
-	VADDPD       32(R9)(R10*1), Y6, Y6
-	VPSHUFD      $0xa0, Y13, Y8
-	VMOVUPD      Y6, 32(R9)(R10*1)
-	VPERMPS      constants<>+1600(SB), Y8, Y6
-	VADDPD       544(R9), Y11, Y10
-	VPERMPS      constants<>+1632(SB), Y8, Y8
-	VMOVUPD      Y10, 544(R9)
-	VBLENDPS     $0xaa, Y8, Y6, Y8
-	VPSLLQ       $0x31, Y13, Y13
-	VPADDQ       Y8, Y13, Y13
-	VADDPD       6528(R11), Y3, Y10
-	VMOVUPD      constants<>+1408(SB), Y6
-	VPCMPEQQ     constants<>+1728(SB), Y4, Y8
+	VADDPD       2176(R11), Y2, Y10
 	VFMADD213PD  constants<>+1440(SB), Y7, Y6
-	VBLENDVPD    Y8, 6528(R11), Y5, Y5
+	VPCMPEQQ     constants<>+1664(SB), Y3, Y9
 	VFMADD213PD  constants<>+1472(SB), Y7, Y6
-	VMAXPD       6560(R11), Y2, Y2
+	VBLENDVPD    Y9, 2176(R11), Y4, Y4
 	VFMADD213PD  constants<>+1504(SB), Y7, Y6
 	VMAXPD       Y10, Y0, Y12
 	VFMADD213PD  constants<>+1536(SB), Y7, Y6
-	VMOVUPD      Y12, Y14
+	VMOVUPD      Y12, Y13
 	VFMADD213PD  constants<>+1568(SB), Y7, Y6
-	VFMADD132PD  constants<>+1312(SB), Y1, Y14
-	VMULPD       Y7, Y7, Y8
-	VSUBPD       Y1, Y14, Y11
-	VFMADD213PD  Y7, Y8, Y6
+	VFMADD132PD  constants<>+1312(SB), Y1, Y13
+	VMULPD       Y7, Y7, Y9
+	VSUBPD       Y1, Y13, Y11
+	VFMADD213PD  Y7, Y9, Y6
 	VMOVUPD      Y12, Y7
-	VFMADD213PD  Y13, Y13, Y6
+	VFMADD213PD  Y8, Y8, Y6
 	VFNMADD231PD constants<>+1344(SB), Y11, Y7
-	VMOVUPD      Y6, 4352(R11)
+	VMOVUPD      Y6, (R11)
 	VFNMADD231PD constants<>+1376(SB), Y11, Y7
-	VADDPD       64(R9)(R10*1), Y6, Y6
-	VPSHUFD      $0xa0, Y14, Y8
-	VMOVUPD      Y6, 64(R9)(R10*1)
+	VADDPD       (R9)(R10*1), Y6, Y6
+	VPSHUFD      $0xa0, Y13, Y8
+	VMOVUPD      Y6, (R9)(R10*1)
 	VPERMPS      constants<>+1600(SB), Y8, Y6
-	VADDPD       576(R9), Y9, Y9
+	VADDPD       512(R9), Y5, Y5
 	VPERMPS      constants<>+1632(SB), Y8, Y8
-	VMOVUPD      Y9, 576(R9)
+	VMOVUPD      Y5, 512(R9)
 	VBLENDPS     $0xaa, Y8, Y6, Y8
-	VPSLLQ       $0x31, Y14, Y14
-	VPADDQ       Y8, Y14, Y14
+	VPSLLQ       $0x31, Y13, Y13
+	VPADDQ       Y8, Y13, Y13
+	VMOVUPD      constants<>+1408(SB), Y5
+	VADDPD       4352(R11), Y2, Y8
+	VFMADD213PD  constants<>+1440(SB), Y7, Y5
+	VPCMPEQQ     constants<>+1696(SB), Y3, Y6
+	VFMADD213PD  constants<>+1472(SB), Y7, Y5
+	VBLENDVPD    Y6, 4352(R11), Y4, Y4
+	VFMADD213PD  constants<>+1504(SB), Y7, Y5
+	VMAXPD       Y8, Y0, Y11
+	VFMADD213PD  constants<>+1536(SB), Y7, Y5
+	VMOVUPD      Y11, Y12
+	VFMADD213PD  constants<>+1568(SB), Y7, Y5
+	VFMADD132PD  constants<>+1312(SB), Y1, Y12
+	VMULPD       Y7, Y7, Y6
+	VSUBPD       Y1, Y12, Y9
+	VFMADD213PD  Y7, Y6, Y5
+	VMOVUPD      Y11, Y6
+	VFMADD213PD  Y13, Y13, Y5
+	VFNMADD231PD constants<>+1344(SB), Y9, Y6
+	VMOVUPD      Y5, 2176(R11)
+	VFNMADD231PD constants<>+1376(SB), Y9, Y6
+	VADDPD       32(R9)(R10*1), Y5, Y5
+	VPSHUFD      $0xa0, Y12, Y7
+	VMOVUPD      Y5, 32(R9)(R10*1)
+	VPERMPS      constants<>+1600(SB), Y7, Y5
+	VADDPD       544(R9), Y10, Y9
+	VPERMPS      constants<>+1632(SB), Y7, Y7
+	VMOVUPD      Y9, 544(R9)
+	VBLENDPS     $0xaa, Y7, Y5, Y7
+	VPSLLQ       $0x31, Y12, Y12
+	VPADDQ       Y7, Y12, Y12
+	VMOVUPD      constants<>+1408(SB), Y5
+	VADDPD       6528(R11), Y2, Y9
+	VFMADD213PD  constants<>+1440(SB), Y6, Y5
+	VPCMPEQQ     constants<>+1728(SB), Y3, Y7
+	VFMADD213PD  constants<>+1472(SB), Y6, Y5
+	VBLENDVPD    Y7, 6528(R11), Y4, Y4
+	VFMADD213PD  constants<>+1504(SB), Y6, Y5
+	VMAXPD       Y9, Y0, Y11
+	VFMADD213PD  constants<>+1536(SB), Y6, Y5
+	VMOVUPD      Y11, Y13
+	VFMADD213PD  constants<>+1568(SB), Y6, Y5
+	VFMADD132PD  constants<>+1312(SB), Y1, Y13
+	VMULPD       Y6, Y6, Y7
+	VSUBPD       Y1, Y13, Y10
+	VFMADD213PD  Y6, Y7, Y5
+	VMOVUPD      Y11, Y6
+	VFMADD213PD  Y12, Y12, Y5
+	VFNMADD231PD constants<>+1344(SB), Y10, Y6
+	VMOVUPD      Y5, 4352(R11)
+	VFNMADD231PD constants<>+1376(SB), Y10, Y6
+	VADDPD       64(R9)(R10*1), Y5, Y5
+	VPSHUFD      $0xa0, Y13, Y7
+	VMOVUPD      Y5, 64(R9)(R10*1)
+	VPERMPS      constants<>+1600(SB), Y7, Y5
+	VADDPD       576(R9), Y8, Y8
+	VPERMPS      constants<>+1632(SB), Y7, Y7
+	VMOVUPD      Y8, 576(R9)
+	VBLENDPS     $0xaa, Y7, Y5, Y7
+	VPSLLQ       $0x31, Y13, Y13
+	VPADDQ       Y7, Y13, Y13
+	VMOVUPD      constants<>+1408(SB), Y5
+	VFMADD213PD  constants<>+1440(SB), Y6, Y5
+	VFMADD213PD  constants<>+1472(SB), Y6, Y5
+	VFMADD213PD  constants<>+1504(SB), Y6, Y5
+	VFMADD213PD  constants<>+1536(SB), Y6, Y5
+	VFMADD213PD  constants<>+1568(SB), Y6, Y5
+	VMULPD       Y6, Y6, Y7
+	VFMADD213PD  Y6, Y7, Y5
+	VFMADD213PD  Y13, Y13, Y5
+	VMOVUPD      Y5, 6528(R11)
+	VADDPD       96(R9)(R10*1), Y5, Y5
+	VMOVUPD      Y5, 96(R9)(R10*1)
+	VADDPD       608(R9), Y9, Y5
+	VMOVUPD      Y5, 608(R9)
+	ADDQ         $0x04, R12
+	ADDQ         $+128, R9
+	ADDQ         $+8704, R11
+	VPSUBQ       constants<>+1760(SB), Y3, Y3
+	TESTQ        $+7, R12
+	JNE          classes3
+	SUBQ         $+256, R9
+	XORQ         $+256, R10
+	JMP          classes3
+
+done4:
+classes6:
+	MOVQ       96(AX), R13
+	SUBQ       R12, R13
+	CMPQ       R13, $0x01
+	JLT        done7
+	MOVQ       168(AX), R13
+	CMPQ       R13, (AX)
+	JEQ        fetched8
+	PREFETCHT1 (DI)
+	PREFETCHT1 (DI)(R8*1)
+	ADDQ       184(AX), DI
+
+fetched8:
+	VADDPD       (R11), Y2, Y5
+	VPCMPEQQ     constants<>+544(SB), Y3, Y6
+	VBLENDVPD    Y6, (R11), Y4, Y4
+	VMAXPD       Y5, Y0, Y7
+	VMOVUPD      Y7, Y8
+	VFMADD132PD  constants<>+1312(SB), Y1, Y8
+	VSUBPD       Y1, Y8, Y6
+	VFNMADD231PD constants<>+1344(SB), Y6, Y7
+	VFNMADD231PD constants<>+1376(SB), Y6, Y7
+	VPSHUFD      $0xa0, Y8, Y6
+	VPERMPS      constants<>+1600(SB), Y6, Y9
+	VPERMPS      constants<>+1632(SB), Y6, Y6
+	VBLENDPS     $0xaa, Y6, Y9, Y6
+	VPSLLQ       $0x31, Y8, Y8
+	VPADDQ       Y6, Y8, Y8
 	VMOVUPD      constants<>+1408(SB), Y6
 	VFMADD213PD  constants<>+1440(SB), Y7, Y6
 	VFMADD213PD  constants<>+1472(SB), Y7, Y6
 	VFMADD213PD  constants<>+1504(SB), Y7, Y6
 	VFMADD213PD  constants<>+1536(SB), Y7, Y6
 	VFMADD213PD  constants<>+1568(SB), Y7, Y6
-	VMULPD       Y7, Y7, Y8
-	VFMADD213PD  Y7, Y8, Y6
-	VFMADD213PD  Y14, Y14, Y6
-	VMOVUPD      Y6, 6528(R11)
-	VADDPD       96(R9)(R10*1), Y6, Y6
-	VMOVUPD      Y6, 96(R9)(R10*1)
-	VADDPD       608(R9), Y10, Y6
-	VMOVUPD      Y6, 608(R9)
-	ADDQ         $0x04, R12
-	ADDQ         $+128, R9
-	ADDQ         $+8704, R11
-	VPSUBQ       constants<>+1760(SB), Y4, Y4
-	TESTQ        $+7, R12
-	JNE          classes4
-	SUBQ         $+256, R9
-	XORQ         $+256, R10
-	JMP          classes4
-
-done5:
-classes7:
-	MOVQ       96(AX), R13
-	SUBQ       R12, R13
-	CMPQ       R13, $0x01
-	JLT        done8
-	MOVQ       168(AX), R13
-	CMPQ       R13, (AX)
-	JEQ        fetched9
-	PREFETCHT1 (DI)
-	PREFETCHT1 (DI)(R8*1)
-	ADDQ       184(AX), DI
-
-fetched9:
-	VADDPD       (R11), Y3, Y6
-	VPCMPEQQ     constants<>+544(SB), Y4, Y7
-	VBLENDVPD    Y7, (R11), Y5, Y5
-	VMAXPD       32(R11), Y2, Y2
-	VMAXPD       Y6, Y0, Y8
-	VMOVUPD      Y8, Y9
-	VFMADD132PD  constants<>+1312(SB), Y1, Y9
-	VSUBPD       Y1, Y9, Y7
-	VFNMADD231PD constants<>+1344(SB), Y7, Y8
-	VFNMADD231PD constants<>+1376(SB), Y7, Y8
-	VPSHUFD      $0xa0, Y9, Y7
-	VPERMPS      constants<>+1600(SB), Y7, Y10
-	VPERMPS      constants<>+1632(SB), Y7, Y7
-	VBLENDPS     $0xaa, Y7, Y10, Y7
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y7, Y9, Y9
-	VMOVUPD      constants<>+1408(SB), Y7
-	VFMADD213PD  constants<>+1440(SB), Y8, Y7
-	VFMADD213PD  constants<>+1472(SB), Y8, Y7
-	VFMADD213PD  constants<>+1504(SB), Y8, Y7
-	VFMADD213PD  constants<>+1536(SB), Y8, Y7
-	VFMADD213PD  constants<>+1568(SB), Y8, Y7
-	VMULPD       Y8, Y8, Y10
-	VFMADD213PD  Y8, Y10, Y7
-	VFMADD213PD  Y9, Y9, Y7
-	VMOVUPD      Y7, (R11)
-	VADDPD       (R9)(R10*1), Y7, Y7
-	VMOVUPD      Y7, (R9)(R10*1)
-	VADDPD       512(R9), Y6, Y6
-	VMOVUPD      Y6, 512(R9)
+	VMULPD       Y7, Y7, Y9
+	VFMADD213PD  Y7, Y9, Y6
+	VFMADD213PD  Y8, Y8, Y6
+	VMOVUPD      Y6, (R11)
+	VADDPD       (R9)(R10*1), Y6, Y6
+	VMOVUPD      Y6, (R9)(R10*1)
+	VADDPD       512(R9), Y5, Y5
+	VMOVUPD      Y5, 512(R9)
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
 	ADDQ         $+2176, R11
-	VPSUBQ       constants<>+1664(SB), Y4, Y4
+	VPSUBQ       constants<>+1664(SB), Y3, Y3
 	TESTQ        $+7, R12
-	JNE          classes7
+	JNE          classes6
 	SUBQ         $+256, R9
 	XORQ         $+256, R10
-	JMP          classes7
+	JMP          classes6
 
-done8:
+done7:
 	MOVQ    56(AX), DI
 	CMPQ    96(AX), $0x02
-	JE      two10
-	VMOVUPD (DI), Y3
-	VADDPD  256(DI), Y3, Y3
-	VMOVUPD 32(DI), Y4
-	VADDPD  288(DI), Y4, Y4
-	VADDPD  Y4, Y3, Y3
-	VMOVUPD 64(DI), Y4
-	VADDPD  320(DI), Y4, Y4
-	VMOVUPD 96(DI), Y6
-	VADDPD  352(DI), Y6, Y6
-	VADDPD  Y6, Y4, Y4
-	VADDPD  Y4, Y3, Y3
-	VMOVUPD 128(DI), Y4
-	VADDPD  384(DI), Y4, Y4
-	VMOVUPD 160(DI), Y6
-	VADDPD  416(DI), Y6, Y6
-	VADDPD  Y6, Y4, Y4
-	VMOVUPD 192(DI), Y6
-	VADDPD  448(DI), Y6, Y6
-	VMOVUPD 224(DI), Y7
-	VADDPD  480(DI), Y7, Y7
-	VADDPD  Y7, Y6, Y6
-	VADDPD  Y6, Y4, Y4
-	VADDPD  Y4, Y3, Y3
-	VADDPD  constants<>+1792(SB), Y3, Y3
-	VMOVUPD Y3, 2496(AX)(BX*8)
+	JE      two9
+	VMOVUPD (DI), Y2
+	VADDPD  256(DI), Y2, Y2
+	VMOVUPD 32(DI), Y3
+	VADDPD  288(DI), Y3, Y3
+	VADDPD  Y3, Y2, Y2
+	VMOVUPD 64(DI), Y3
+	VADDPD  320(DI), Y3, Y3
+	VMOVUPD 96(DI), Y5
+	VADDPD  352(DI), Y5, Y5
+	VADDPD  Y5, Y3, Y3
+	VADDPD  Y3, Y2, Y2
+	VMOVUPD 128(DI), Y3
+	VADDPD  384(DI), Y3, Y3
+	VMOVUPD 160(DI), Y5
+	VADDPD  416(DI), Y5, Y5
+	VADDPD  Y5, Y3, Y3
+	VMOVUPD 192(DI), Y5
+	VADDPD  448(DI), Y5, Y5
+	VMOVUPD 224(DI), Y6
+	VADDPD  480(DI), Y6, Y6
+	VADDPD  Y6, Y5, Y5
+	VADDPD  Y5, Y3, Y3
+	VADDPD  Y3, Y2, Y2
+	VADDPD  constants<>+1792(SB), Y2, Y2
+	VMOVUPD Y2, 2496(AX)(BX*8)
 
-two10:
-	VMOVUPD 512(DI), Y3
-	VADDPD  544(DI), Y3, Y3
-	VMOVUPD 576(DI), Y4
-	VADDPD  608(DI), Y4, Y4
-	VADDPD  Y4, Y3, Y3
-	VMOVUPD 640(DI), Y4
-	VADDPD  672(DI), Y4, Y4
-	VMOVUPD 704(DI), Y6
-	VADDPD  736(DI), Y6, Y6
-	VADDPD  Y6, Y4, Y4
-	VADDPD  Y4, Y3, Y3
-	VMOVUPD Y3, 6720(AX)(BX*8)
-	VMOVUPD Y5, 4608(AX)(BX*8)
+two9:
+	VMOVUPD 512(DI), Y2
+	VADDPD  544(DI), Y2, Y2
+	VMOVUPD 576(DI), Y3
+	VADDPD  608(DI), Y3, Y3
+	VADDPD  Y3, Y2, Y2
+	VMOVUPD 640(DI), Y3
+	VADDPD  672(DI), Y3, Y3
+	VMOVUPD 704(DI), Y5
+	VADDPD  736(DI), Y5, Y5
+	VADDPD  Y5, Y3, Y3
+	VADDPD  Y3, Y2, Y2
+	VMOVUPD Y2, 6720(AX)(BX*8)
+	VMOVUPD Y4, 4608(AX)(BX*8)
 	ADDQ    $0x20, CX
 	ADDQ    $0x10, DX
 	ADDQ    $+4, BX
 	CMPQ    BX, SI
-	JLT     loop2
+	JLT     loop1
 	VZEROUPPER
 	RET
 
@@ -5124,155 +5269,143 @@ TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
 
-	// planeSumExpClasswiseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
+	// planeSumExpClasswiseFloat64AVX2 finds, for a vector of rows at a time, Σe = Σ exp(x−m) and Σu·(x−m), and x_y.
 	VBROADCASTSD constants<>+1248(SB), Y0
 	VBROADCASTSD constants<>+1280(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSD constants<>+896(SB), Y2
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPD (BX), Y2, Y2
-	ADDQ   $+2176, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
+loop1:
+	MOVQ      BX, DI
+	SUBQ      88(AX), DI
+	SHLQ      $0x03, DI
+	ADDQ      168(AX), DI
+	MOVQ      176(AX), R8
+	VMOVUPD   384(AX)(BX*8), Y2
+	VPMOVSXDQ (DX), Y3
+	VXORPS    Y4, Y4, Y4
+	MOVQ      56(AX), R9
+	VXORPS    Y5, Y5, Y5
+	MOVQ      $+736, R10
 
-loop2:
-	MOVQ         BX, DI
-	SUBQ         88(AX), DI
-	SHLQ         $0x03, DI
-	ADDQ         168(AX), DI
-	MOVQ         176(AX), R8
-	VXORPD       constants<>+1216(SB), Y2, Y3
-	VBROADCASTSD constants<>+896(SB), Y2
-	VMOVUPD      Y3, 384(AX)(BX*8)
-	VPMOVSXDQ    (DX), Y4
-	VXORPS       Y5, Y5, Y5
-	MOVQ         56(AX), R9
-	VXORPS       Y6, Y6, Y6
-	MOVQ         $+736, R10
-
-clear3:
-	VMOVUPD Y6, (R9)(R10*1)
+clear2:
+	VMOVUPD Y5, (R9)(R10*1)
 	SUBQ    $0x20, R10
-	JGE     clear3
+	JGE     clear2
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes4:
+classes3:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x01
-	JLT        done5
+	JLT        done4
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched6
+	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched6:
-	VADDPD       (R11), Y3, Y6
+fetched5:
+	VADDPD       (R11), Y2, Y5
 	MOVQ         32(AX), R13
-	VBROADCASTSD (R13)(R12*8), Y7
-	VMULPD       Y6, Y7, Y8
-	VXORPS       Y9, Y9, Y9
-	VCMPPD       $0x04, Y9, Y7, Y7
-	VANDPD       Y7, Y8, Y8
-	VPCMPEQQ     constants<>+544(SB), Y4, Y7
-	VBLENDVPD    Y7, (R11), Y5, Y5
-	VMAXPD       32(R11), Y2, Y2
-	VMAXPD       Y6, Y0, Y7
-	VMOVUPD      Y7, Y9
-	VFMADD132PD  constants<>+1312(SB), Y1, Y9
-	VSUBPD       Y1, Y9, Y6
-	VFNMADD231PD constants<>+1344(SB), Y6, Y7
-	VFNMADD231PD constants<>+1376(SB), Y6, Y7
-	VPSHUFD      $0xa0, Y9, Y6
-	VPERMPS      constants<>+1600(SB), Y6, Y10
-	VPERMPS      constants<>+1632(SB), Y6, Y6
-	VBLENDPS     $0xaa, Y6, Y10, Y6
-	VPSLLQ       $0x31, Y9, Y9
-	VPADDQ       Y6, Y9, Y9
-	VMOVUPD      constants<>+1408(SB), Y6
-	VFMADD213PD  constants<>+1440(SB), Y7, Y6
-	VFMADD213PD  constants<>+1472(SB), Y7, Y6
-	VFMADD213PD  constants<>+1504(SB), Y7, Y6
-	VFMADD213PD  constants<>+1536(SB), Y7, Y6
-	VFMADD213PD  constants<>+1568(SB), Y7, Y6
-	VMULPD       Y7, Y7, Y10
-	VFMADD213PD  Y7, Y10, Y6
-	VFMADD213PD  Y9, Y9, Y6
-	VMOVUPD      Y6, (R11)
-	VADDPD       (R9)(R10*1), Y6, Y6
-	VMOVUPD      Y6, (R9)(R10*1)
-	VADDPD       512(R9), Y8, Y6
-	VMOVUPD      Y6, 512(R9)
+	VBROADCASTSD (R13)(R12*8), Y6
+	VMULPD       Y5, Y6, Y7
+	VXORPS       Y8, Y8, Y8
+	VCMPPD       $0x04, Y8, Y6, Y6
+	VANDPD       Y6, Y7, Y7
+	VPCMPEQQ     constants<>+544(SB), Y3, Y6
+	VBLENDVPD    Y6, (R11), Y4, Y4
+	VMAXPD       Y5, Y0, Y6
+	VMOVUPD      Y6, Y8
+	VFMADD132PD  constants<>+1312(SB), Y1, Y8
+	VSUBPD       Y1, Y8, Y5
+	VFNMADD231PD constants<>+1344(SB), Y5, Y6
+	VFNMADD231PD constants<>+1376(SB), Y5, Y6
+	VPSHUFD      $0xa0, Y8, Y5
+	VPERMPS      constants<>+1600(SB), Y5, Y9
+	VPERMPS      constants<>+1632(SB), Y5, Y5
+	VBLENDPS     $0xaa, Y5, Y9, Y5
+	VPSLLQ       $0x31, Y8, Y8
+	VPADDQ       Y5, Y8, Y8
+	VMOVUPD      constants<>+1408(SB), Y5
+	VFMADD213PD  constants<>+1440(SB), Y6, Y5
+	VFMADD213PD  constants<>+1472(SB), Y6, Y5
+	VFMADD213PD  constants<>+1504(SB), Y6, Y5
+	VFMADD213PD  constants<>+1536(SB), Y6, Y5
+	VFMADD213PD  constants<>+1568(SB), Y6, Y5
+	VMULPD       Y6, Y6, Y9
+	VFMADD213PD  Y6, Y9, Y5
+	VFMADD213PD  Y8, Y8, Y5
+	VMOVUPD      Y5, (R11)
+	VADDPD       (R9)(R10*1), Y5, Y5
+	VMOVUPD      Y5, (R9)(R10*1)
+	VADDPD       512(R9), Y7, Y5
+	VMOVUPD      Y5, 512(R9)
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
 	ADDQ         $+2176, R11
-	VPSUBQ       constants<>+1664(SB), Y4, Y4
+	VPSUBQ       constants<>+1664(SB), Y3, Y3
 	TESTQ        $+7, R12
-	JNE          classes4
+	JNE          classes3
 	SUBQ         $+256, R9
 	XORQ         $+256, R10
-	JMP          classes4
+	JMP          classes3
 
-done5:
+done4:
 	MOVQ    56(AX), DI
 	CMPQ    96(AX), $0x02
-	JE      two7
-	VMOVUPD (DI), Y3
-	VADDPD  256(DI), Y3, Y3
-	VMOVUPD 32(DI), Y4
-	VADDPD  288(DI), Y4, Y4
-	VADDPD  Y4, Y3, Y3
-	VMOVUPD 64(DI), Y4
-	VADDPD  320(DI), Y4, Y4
-	VMOVUPD 96(DI), Y6
-	VADDPD  352(DI), Y6, Y6
-	VADDPD  Y6, Y4, Y4
-	VADDPD  Y4, Y3, Y3
-	VMOVUPD 128(DI), Y4
-	VADDPD  384(DI), Y4, Y4
-	VMOVUPD 160(DI), Y6
-	VADDPD  416(DI), Y6, Y6
-	VADDPD  Y6, Y4, Y4
-	VMOVUPD 192(DI), Y6
-	VADDPD  448(DI), Y6, Y6
-	VMOVUPD 224(DI), Y7
-	VADDPD  480(DI), Y7, Y7
-	VADDPD  Y7, Y6, Y6
-	VADDPD  Y6, Y4, Y4
-	VADDPD  Y4, Y3, Y3
-	VADDPD  constants<>+1792(SB), Y3, Y3
-	VMOVUPD Y3, 2496(AX)(BX*8)
+	JE      two6
+	VMOVUPD (DI), Y2
+	VADDPD  256(DI), Y2, Y2
+	VMOVUPD 32(DI), Y3
+	VADDPD  288(DI), Y3, Y3
+	VADDPD  Y3, Y2, Y2
+	VMOVUPD 64(DI), Y3
+	VADDPD  320(DI), Y3, Y3
+	VMOVUPD 96(DI), Y5
+	VADDPD  352(DI), Y5, Y5
+	VADDPD  Y5, Y3, Y3
+	VADDPD  Y3, Y2, Y2
+	VMOVUPD 128(DI), Y3
+	VADDPD  384(DI), Y3, Y3
+	VMOVUPD 160(DI), Y5
+	VADDPD  416(DI), Y5, Y5
+	VADDPD  Y5, Y3, Y3
+	VMOVUPD 192(DI), Y5
+	VADDPD  448(DI), Y5, Y5
+	VMOVUPD 224(DI), Y6
+	VADDPD  480(DI), Y6, Y6
+	VADDPD  Y6, Y5, Y5
+	VADDPD  Y5, Y3, Y3
+	VADDPD  Y3, Y2, Y2
+	VADDPD  constants<>+1792(SB), Y2, Y2
+	VMOVUPD Y2, 2496(AX)(BX*8)
 
-two7:
-	VMOVUPD 512(DI), Y3
-	VADDPD  544(DI), Y3, Y3
-	VMOVUPD 576(DI), Y4
-	VADDPD  608(DI), Y4, Y4
-	VADDPD  Y4, Y3, Y3
-	VMOVUPD 640(DI), Y4
-	VADDPD  672(DI), Y4, Y4
-	VMOVUPD 704(DI), Y6
-	VADDPD  736(DI), Y6, Y6
-	VADDPD  Y6, Y4, Y4
-	VADDPD  Y4, Y3, Y3
-	VMOVUPD Y3, 6720(AX)(BX*8)
-	VMOVUPD Y5, 4608(AX)(BX*8)
+two6:
+	VMOVUPD 512(DI), Y2
+	VADDPD  544(DI), Y2, Y2
+	VMOVUPD 576(DI), Y3
+	VADDPD  608(DI), Y3, Y3
+	VADDPD  Y3, Y2, Y2
+	VMOVUPD 640(DI), Y3
+	VADDPD  672(DI), Y3, Y3
+	VMOVUPD 704(DI), Y5
+	VADDPD  736(DI), Y5, Y5
+	VADDPD  Y5, Y3, Y3
+	VADDPD  Y3, Y2, Y2
+	VMOVUPD Y2, 6720(AX)(BX*8)
+	VMOVUPD Y4, 4608(AX)(BX*8)
 	ADDQ    $0x20, CX
 	ADDQ    $0x10, DX
 	ADDQ    $+4, BX
 	CMPQ    BX, SI
-	JLT     loop2
+	JLT     loop1
 	VZEROUPPER
 	RET
 
@@ -5343,167 +5476,155 @@ TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
 
-	// planeSumExpDenseFloat64AVX2 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
+	// planeSumExpDenseFloat64AVX2 finds, for a vector of rows at a time, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
 	VBROADCASTSD constants<>+1248(SB), Y0
 	VBROADCASTSD constants<>+1280(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
-	VBROADCASTSD constants<>+896(SB), Y2
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPD (BX), Y2, Y2
-	ADDQ   $+2176, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
+loop1:
+	MOVQ    BX, DI
+	SUBQ    88(AX), DI
+	SHLQ    $0x03, DI
+	ADDQ    168(AX), DI
+	MOVQ    176(AX), R8
+	VMOVUPD 384(AX)(BX*8), Y2
+	MOVQ    56(AX), R9
+	VXORPS  Y3, Y3, Y3
+	MOVQ    $+992, R10
 
-loop2:
-	MOVQ         BX, DI
-	SUBQ         88(AX), DI
-	SHLQ         $0x03, DI
-	ADDQ         168(AX), DI
-	MOVQ         176(AX), R8
-	VXORPD       constants<>+1216(SB), Y2, Y3
-	VBROADCASTSD constants<>+896(SB), Y2
-	VMOVUPD      Y3, 384(AX)(BX*8)
-	MOVQ         56(AX), R9
-	VXORPS       Y4, Y4, Y4
-	MOVQ         $+992, R10
-
-clear3:
-	VMOVUPD Y4, (R9)(R10*1)
+clear2:
+	VMOVUPD Y3, (R9)(R10*1)
 	SUBQ    $0x20, R10
-	JGE     clear3
+	JGE     clear2
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes4:
+classes3:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x01
-	JLT        done5
+	JLT        done4
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched6
+	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched6:
-	VADDPD       (R11), Y3, Y4
-	VMOVUPD      (R11)(DX*1), Y5
+fetched5:
+	VADDPD       (R11), Y2, Y3
+	VMOVUPD      (R11)(DX*1), Y4
 	MOVQ         40(AX), R13
-	VBROADCASTSD (R13)(R12*8), Y6
+	VBROADCASTSD (R13)(R12*8), Y5
 	MOVQ         32(AX), R13
-	VBROADCASTSD (R13)(R12*8), Y7
-	VFMADD213PD  Y7, Y6, Y5
-	VMULPD       Y4, Y5, Y6
-	VXORPS       Y7, Y7, Y7
-	VCMPPD       $0x04, Y7, Y5, Y7
-	VANDPD       Y7, Y6, Y6
-	VMAXPD       32(R11), Y2, Y2
-	VMAXPD       Y4, Y0, Y7
-	VMOVUPD      Y7, Y8
-	VFMADD132PD  constants<>+1312(SB), Y1, Y8
-	VSUBPD       Y1, Y8, Y4
-	VFNMADD231PD constants<>+1344(SB), Y4, Y7
-	VFNMADD231PD constants<>+1376(SB), Y4, Y7
-	VPSHUFD      $0xa0, Y8, Y4
-	VPERMPS      constants<>+1600(SB), Y4, Y9
-	VPERMPS      constants<>+1632(SB), Y4, Y4
-	VBLENDPS     $0xaa, Y4, Y9, Y4
-	VPSLLQ       $0x31, Y8, Y8
-	VPADDQ       Y4, Y8, Y8
-	VMOVUPD      constants<>+1408(SB), Y4
-	VFMADD213PD  constants<>+1440(SB), Y7, Y4
-	VFMADD213PD  constants<>+1472(SB), Y7, Y4
-	VFMADD213PD  constants<>+1504(SB), Y7, Y4
-	VFMADD213PD  constants<>+1536(SB), Y7, Y4
-	VFMADD213PD  constants<>+1568(SB), Y7, Y4
-	VMULPD       Y7, Y7, Y9
-	VFMADD213PD  Y7, Y9, Y4
-	VFMADD213PD  Y8, Y8, Y4
-	VMOVUPD      Y4, (R11)
-	VADDPD       (R9)(R10*1), Y4, Y4
-	VMOVUPD      Y4, (R9)(R10*1)
-	VADDPD       512(R9), Y6, Y4
-	VMOVUPD      Y4, 512(R9)
-	VADDPD       768(R9), Y5, Y4
-	VMOVUPD      Y4, 768(R9)
+	VBROADCASTSD (R13)(R12*8), Y6
+	VFMADD213PD  Y6, Y5, Y4
+	VMULPD       Y3, Y4, Y5
+	VXORPS       Y6, Y6, Y6
+	VCMPPD       $0x04, Y6, Y4, Y6
+	VANDPD       Y6, Y5, Y5
+	VMAXPD       Y3, Y0, Y6
+	VMOVUPD      Y6, Y7
+	VFMADD132PD  constants<>+1312(SB), Y1, Y7
+	VSUBPD       Y1, Y7, Y3
+	VFNMADD231PD constants<>+1344(SB), Y3, Y6
+	VFNMADD231PD constants<>+1376(SB), Y3, Y6
+	VPSHUFD      $0xa0, Y7, Y3
+	VPERMPS      constants<>+1600(SB), Y3, Y8
+	VPERMPS      constants<>+1632(SB), Y3, Y3
+	VBLENDPS     $0xaa, Y3, Y8, Y3
+	VPSLLQ       $0x31, Y7, Y7
+	VPADDQ       Y3, Y7, Y7
+	VMOVUPD      constants<>+1408(SB), Y3
+	VFMADD213PD  constants<>+1440(SB), Y6, Y3
+	VFMADD213PD  constants<>+1472(SB), Y6, Y3
+	VFMADD213PD  constants<>+1504(SB), Y6, Y3
+	VFMADD213PD  constants<>+1536(SB), Y6, Y3
+	VFMADD213PD  constants<>+1568(SB), Y6, Y3
+	VMULPD       Y6, Y6, Y8
+	VFMADD213PD  Y6, Y8, Y3
+	VFMADD213PD  Y7, Y7, Y3
+	VMOVUPD      Y3, (R11)
+	VADDPD       (R9)(R10*1), Y3, Y3
+	VMOVUPD      Y3, (R9)(R10*1)
+	VADDPD       512(R9), Y5, Y3
+	VMOVUPD      Y3, 512(R9)
+	VADDPD       768(R9), Y4, Y3
+	VMOVUPD      Y3, 768(R9)
 	ADDQ         $0x01, R12
 	ADDQ         $+32, R9
 	ADDQ         $+2176, R11
 	TESTQ        $+7, R12
-	JNE          classes4
+	JNE          classes3
 	SUBQ         $+256, R9
 	XORQ         $+256, R10
-	JMP          classes4
+	JMP          classes3
 
-done5:
+done4:
 	MOVQ    56(AX), DI
 	CMPQ    96(AX), $0x02
-	JE      two7
-	VMOVUPD (DI), Y3
-	VADDPD  256(DI), Y3, Y3
-	VMOVUPD 32(DI), Y4
-	VADDPD  288(DI), Y4, Y4
+	JE      two6
+	VMOVUPD (DI), Y2
+	VADDPD  256(DI), Y2, Y2
+	VMOVUPD 32(DI), Y3
+	VADDPD  288(DI), Y3, Y3
+	VADDPD  Y3, Y2, Y2
+	VMOVUPD 64(DI), Y3
+	VADDPD  320(DI), Y3, Y3
+	VMOVUPD 96(DI), Y4
+	VADDPD  352(DI), Y4, Y4
 	VADDPD  Y4, Y3, Y3
-	VMOVUPD 64(DI), Y4
-	VADDPD  320(DI), Y4, Y4
-	VMOVUPD 96(DI), Y5
-	VADDPD  352(DI), Y5, Y5
+	VADDPD  Y3, Y2, Y2
+	VMOVUPD 128(DI), Y3
+	VADDPD  384(DI), Y3, Y3
+	VMOVUPD 160(DI), Y4
+	VADDPD  416(DI), Y4, Y4
+	VADDPD  Y4, Y3, Y3
+	VMOVUPD 192(DI), Y4
+	VADDPD  448(DI), Y4, Y4
+	VMOVUPD 224(DI), Y5
+	VADDPD  480(DI), Y5, Y5
 	VADDPD  Y5, Y4, Y4
 	VADDPD  Y4, Y3, Y3
-	VMOVUPD 128(DI), Y4
-	VADDPD  384(DI), Y4, Y4
-	VMOVUPD 160(DI), Y5
-	VADDPD  416(DI), Y5, Y5
-	VADDPD  Y5, Y4, Y4
-	VMOVUPD 192(DI), Y5
-	VADDPD  448(DI), Y5, Y5
-	VMOVUPD 224(DI), Y6
-	VADDPD  480(DI), Y6, Y6
-	VADDPD  Y6, Y5, Y5
-	VADDPD  Y5, Y4, Y4
-	VADDPD  Y4, Y3, Y3
-	VADDPD  constants<>+1792(SB), Y3, Y3
-	VMOVUPD Y3, 2496(AX)(BX*8)
+	VADDPD  Y3, Y2, Y2
+	VADDPD  constants<>+1792(SB), Y2, Y2
+	VMOVUPD Y2, 2496(AX)(BX*8)
 
-two7:
-	VMOVUPD 512(DI), Y3
-	VADDPD  544(DI), Y3, Y3
-	VMOVUPD 576(DI), Y4
-	VADDPD  608(DI), Y4, Y4
+two6:
+	VMOVUPD 512(DI), Y2
+	VADDPD  544(DI), Y2, Y2
+	VMOVUPD 576(DI), Y3
+	VADDPD  608(DI), Y3, Y3
+	VADDPD  Y3, Y2, Y2
+	VMOVUPD 640(DI), Y3
+	VADDPD  672(DI), Y3, Y3
+	VMOVUPD 704(DI), Y4
+	VADDPD  736(DI), Y4, Y4
 	VADDPD  Y4, Y3, Y3
-	VMOVUPD 640(DI), Y4
-	VADDPD  672(DI), Y4, Y4
-	VMOVUPD 704(DI), Y5
-	VADDPD  736(DI), Y5, Y5
-	VADDPD  Y5, Y4, Y4
+	VADDPD  Y3, Y2, Y2
+	VMOVUPD Y2, 6720(AX)(BX*8)
+	VMOVUPD 768(DI), Y2
+	VADDPD  800(DI), Y2, Y2
+	VMOVUPD 832(DI), Y3
+	VADDPD  864(DI), Y3, Y3
+	VADDPD  Y3, Y2, Y2
+	VMOVUPD 896(DI), Y3
+	VADDPD  928(DI), Y3, Y3
+	VMOVUPD 960(DI), Y4
+	VADDPD  992(DI), Y4, Y4
 	VADDPD  Y4, Y3, Y3
-	VMOVUPD Y3, 6720(AX)(BX*8)
-	VMOVUPD 768(DI), Y3
-	VADDPD  800(DI), Y3, Y3
-	VMOVUPD 832(DI), Y4
-	VADDPD  864(DI), Y4, Y4
-	VADDPD  Y4, Y3, Y3
-	VMOVUPD 896(DI), Y4
-	VADDPD  928(DI), Y4, Y4
-	VMOVUPD 960(DI), Y5
-	VADDPD  992(DI), Y5, Y5
-	VADDPD  Y5, Y4, Y4
-	VADDPD  Y4, Y3, Y3
-	VMOVUPD Y3, 8832(AX)(BX*8)
+	VADDPD  Y3, Y2, Y2
+	VMOVUPD Y2, 8832(AX)(BX*8)
 	ADDQ    $0x20, CX
 	ADDQ    $+4, BX
 	CMPQ    BX, SI
-	JLT     loop2
+	JLT     loop1
 	VZEROUPPER
 	RET
 
@@ -7062,7 +7183,7 @@ done3:
 TEXT ·transposeFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// transposeFloat16AVX2 copies rows to planes, as F.
+	// transposeFloat16AVX2 copies rows to planes, as F, and finds the maximum m of each.
 	MOVQ 120(AX), CX
 	LEAQ (CX)(CX*2), DX
 	MOVQ 208(AX), DI
@@ -7071,170 +7192,190 @@ TEXT ·transposeFloat16AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x08, R9
 
 group1:
-	MOVQ       CX, BX
-	IMULQ      R8, BX
-	ADDQ       (AX), BX
-	LEAQ       (BX)(CX*4), SI
-	MOVQ       200(AX), R10
-	LEAQ       (R10)(R8*4), R10
-	MOVQ       96(AX), R11
-	LEAQ       1536(BX), R12
-	CMPQ       R11, $0x04
-	JGE        classes3
-	XORQ       R11, R11
-	PREFETCHT0 (R12)
-	ADDQ       $+64, R12
-	MOVQ       96(AX), R12
-	SUBQ       R11, R12
-	LEAQ       (BX), R13
+	VBROADCASTSS constants<>+704(SB), Y0
+	MOVQ         CX, BX
+	IMULQ        R8, BX
+	ADDQ         (AX), BX
+	LEAQ         (BX)(CX*4), SI
+	MOVQ         200(AX), R10
+	LEAQ         (R10)(R8*4), R10
+	MOVQ         96(AX), R11
+	LEAQ         1536(BX), R12
+	CMPQ         R11, $0x04
+	JGE          classes3
+	XORQ         R11, R11
+	PREFETCHT0   (R12)
+	ADDQ         $+64, R12
+	MOVQ         96(AX), R12
+	SUBQ         R11, R12
+	LEAQ         (BX), R13
+	VXORPS       X1, X1, X1
 
 halves6:
 	DECQ    R12
 	JLT     loaded7
-	VPSLLDQ $0x02, X2, X2
-	VPINSRW $0x00, (R13)(R12*2), X2, X2
+	VPSLLDQ $0x02, X1, X1
+	VPINSRW $0x00, (R13)(R12*2), X1, X1
 	JMP     halves6
 
 loaded7:
-	VCVTPH2PS X2, X1
+	VCVTPH2PS X1, X2
 	MOVQ      96(AX), R12
 	SUBQ      R11, R12
 	LEAQ      (SI), R13
+	VXORPS    X1, X1, X1
 
 halves8:
 	DECQ    R12
 	JLT     loaded9
-	VPSLLDQ $0x02, X3, X3
-	VPINSRW $0x00, (R13)(R12*2), X3, X3
+	VPSLLDQ $0x02, X1, X1
+	VPINSRW $0x00, (R13)(R12*2), X1, X1
 	JMP     halves8
 
 loaded9:
-	VCVTPH2PS   X3, X0
-	VINSERTF128 $0x01, X0, Y1, Y0
+	VCVTPH2PS   X1, X1
+	VINSERTF128 $0x01, X1, Y2, Y1
 	MOVQ        96(AX), R12
 	SUBQ        R11, R12
 	LEAQ        (BX)(CX*1), R13
+	VXORPS      X2, X2, X2
 
 halves10:
 	DECQ    R12
 	JLT     loaded11
-	VPSLLDQ $0x02, X5, X5
-	VPINSRW $0x00, (R13)(R12*2), X5, X5
+	VPSLLDQ $0x02, X2, X2
+	VPINSRW $0x00, (R13)(R12*2), X2, X2
 	JMP     halves10
 
 loaded11:
-	VCVTPH2PS X5, X1
+	VCVTPH2PS X2, X2
 	MOVQ      96(AX), R12
 	SUBQ      R11, R12
 	LEAQ      (SI)(CX*1), R13
+	VXORPS    X3, X3, X3
 
 halves12:
 	DECQ    R12
 	JLT     loaded13
-	VPSLLDQ $0x02, X6, X6
-	VPINSRW $0x00, (R13)(R12*2), X6, X6
+	VPSLLDQ $0x02, X3, X3
+	VPINSRW $0x00, (R13)(R12*2), X3, X3
 	JMP     halves12
 
 loaded13:
-	VCVTPH2PS   X6, X4
-	VINSERTF128 $0x01, X4, Y1, Y4
+	VCVTPH2PS   X3, X3
+	VINSERTF128 $0x01, X3, Y2, Y3
 	MOVQ        96(AX), R12
 	SUBQ        R11, R12
 	LEAQ        (BX)(CX*2), R13
+	VXORPS      X2, X2, X2
 
 halves14:
 	DECQ    R12
 	JLT     loaded15
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (R13)(R12*2), X8, X8
+	VPSLLDQ $0x02, X2, X2
+	VPINSRW $0x00, (R13)(R12*2), X2, X2
 	JMP     halves14
 
 loaded15:
-	VCVTPH2PS X8, X1
+	VCVTPH2PS X2, X2
 	MOVQ      96(AX), R12
 	SUBQ      R11, R12
 	LEAQ      (SI)(CX*2), R13
+	VXORPS    X4, X4, X4
 
 halves16:
 	DECQ    R12
 	JLT     loaded17
-	VPSLLDQ $0x02, X9, X9
-	VPINSRW $0x00, (R13)(R12*2), X9, X9
+	VPSLLDQ $0x02, X4, X4
+	VPINSRW $0x00, (R13)(R12*2), X4, X4
 	JMP     halves16
 
 loaded17:
-	VCVTPH2PS   X9, X7
-	VINSERTF128 $0x01, X7, Y1, Y7
+	VCVTPH2PS   X4, X4
+	VINSERTF128 $0x01, X4, Y2, Y4
 	MOVQ        96(AX), R12
 	SUBQ        R11, R12
 	LEAQ        (BX)(DX*1), BX
+	VXORPS      X2, X2, X2
 
 halves18:
 	DECQ    R12
 	JLT     loaded19
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (BX)(R12*2), X11, X11
+	VPSLLDQ $0x02, X2, X2
+	VPINSRW $0x00, (BX)(R12*2), X2, X2
 	JMP     halves18
 
 loaded19:
-	VCVTPH2PS X11, X1
+	VCVTPH2PS X2, X2
 	MOVQ      96(AX), BX
 	SUBQ      R11, BX
 	LEAQ      (SI)(DX*1), SI
+	VXORPS    X5, X5, X5
 
 halves20:
 	DECQ    BX
 	JLT     loaded21
-	VPSLLDQ $0x02, X12, X12
-	VPINSRW $0x00, (SI)(BX*2), X12, X12
+	VPSLLDQ $0x02, X5, X5
+	VPINSRW $0x00, (SI)(BX*2), X5, X5
 	JMP     halves20
 
 loaded21:
-	VCVTPH2PS   X12, X10
-	VINSERTF128 $0x01, X10, Y1, Y10
-	VUNPCKLPS   Y4, Y0, Y13
-	VUNPCKHPS   Y4, Y0, Y0
-	VUNPCKLPS   Y10, Y7, Y4
-	VUNPCKHPS   Y10, Y7, Y10
-	VUNPCKLPD   Y4, Y13, Y7
-	VUNPCKHPD   Y4, Y13, Y4
-	VUNPCKLPD   Y10, Y0, Y13
-	VUNPCKHPD   Y10, Y0, Y0
+	VCVTPH2PS   X5, X5
+	VINSERTF128 $0x01, X5, Y2, Y5
+	VUNPCKLPS   Y3, Y1, Y6
+	VUNPCKHPS   Y3, Y1, Y1
+	VUNPCKLPS   Y5, Y4, Y3
+	VUNPCKHPS   Y5, Y4, Y5
+	VUNPCKLPD   Y3, Y6, Y4
+	VUNPCKHPD   Y3, Y6, Y3
+	VUNPCKLPD   Y5, Y1, Y6
+	VUNPCKHPD   Y5, Y1, Y1
 	LEAQ        (R10)(DI*2), BX
-	VMOVUPS     Y7, (R10)
-	VMOVUPS     Y4, (R10)(DI*1)
-	VMOVUPS     Y13, (BX)
-	VMOVUPS     Y0, (BX)(DI*1)
-	JMP         next5
+	VMOVUPS     Y4, (R10)
+	VMOVUPS     Y3, (R10)(DI*1)
+	VMOVUPS     Y6, (BX)
+	VMOVUPS     Y1, (BX)(DI*1)
+	VMAXPS      Y4, Y3, Y3
+	VMAXPS      Y3, Y0, Y0
+	CMPQ        96(AX), $0x02
+	JE          two22
+	VMAXPS      Y6, Y0, Y0
+
+two22:
+	JMP next5
 
 classes3:
 	PREFETCHT0  (R12)
 	ADDQ        $+64, R12
-	VCVTPH2PS   (BX), X1
-	VCVTPH2PS   (SI), X0
-	VINSERTF128 $0x01, X0, Y1, Y0
-	VCVTPH2PS   (BX)(CX*1), X1
-	VCVTPH2PS   (SI)(CX*1), X4
-	VINSERTF128 $0x01, X4, Y1, Y4
-	VCVTPH2PS   (BX)(CX*2), X1
-	VCVTPH2PS   (SI)(CX*2), X7
-	VINSERTF128 $0x01, X7, Y1, Y7
-	VCVTPH2PS   (BX)(DX*1), X1
-	VCVTPH2PS   (SI)(DX*1), X10
-	VINSERTF128 $0x01, X10, Y1, Y10
-	VUNPCKLPS   Y4, Y0, Y13
-	VUNPCKHPS   Y4, Y0, Y0
-	VUNPCKLPS   Y10, Y7, Y4
-	VUNPCKHPS   Y10, Y7, Y10
-	VUNPCKLPD   Y4, Y13, Y7
-	VUNPCKHPD   Y4, Y13, Y4
-	VUNPCKLPD   Y10, Y0, Y13
-	VUNPCKHPD   Y10, Y0, Y0
+	VCVTPH2PS   (BX), X2
+	VCVTPH2PS   (SI), X1
+	VINSERTF128 $0x01, X1, Y2, Y1
+	VCVTPH2PS   (BX)(CX*1), X2
+	VCVTPH2PS   (SI)(CX*1), X3
+	VINSERTF128 $0x01, X3, Y2, Y3
+	VCVTPH2PS   (BX)(CX*2), X2
+	VCVTPH2PS   (SI)(CX*2), X4
+	VINSERTF128 $0x01, X4, Y2, Y4
+	VCVTPH2PS   (BX)(DX*1), X2
+	VCVTPH2PS   (SI)(DX*1), X5
+	VINSERTF128 $0x01, X5, Y2, Y5
+	VUNPCKLPS   Y3, Y1, Y6
+	VUNPCKHPS   Y3, Y1, Y1
+	VUNPCKLPS   Y5, Y4, Y3
+	VUNPCKHPS   Y5, Y4, Y5
+	VUNPCKLPD   Y3, Y6, Y4
+	VUNPCKHPD   Y3, Y6, Y3
+	VUNPCKLPD   Y5, Y1, Y6
+	VUNPCKHPD   Y5, Y1, Y1
 	LEAQ        (R10)(DI*2), R13
-	VMOVUPS     Y7, (R10)
-	VMOVUPS     Y4, (R10)(DI*1)
-	VMOVUPS     Y13, (R13)
-	VMOVUPS     Y0, (R13)(DI*1)
+	VMOVUPS     Y4, (R10)
+	VMOVUPS     Y3, (R10)(DI*1)
+	VMOVUPS     Y6, (R13)
+	VMOVUPS     Y1, (R13)(DI*1)
+	VMAXPS      Y4, Y3, Y3
+	VMAXPS      Y6, Y1, Y1
+	VMAXPS      Y1, Y3, Y3
+	VMAXPS      Y3, Y0, Y0
 	SUBQ        $0x04, R11
 	JE          next5
 	CMPQ        R11, $0x04
@@ -7254,6 +7395,10 @@ overlap4:
 	JMP   classes3
 
 next5:
+	MOVQ    88(AX), BX
+	ADDQ    R8, BX
+	VXORPS  constants<>+0(SB), Y0, Y0
+	VMOVUPS Y0, 384(AX)(BX*4)
 	CMPQ    R8, R9
 	JGE     done2
 	ADDQ    $0x08, R8
@@ -7474,6 +7619,119 @@ next5:
 	JMP     group1
 
 done2:
+	VZEROUPPER
+	RET
+
+// func copyPlanesFloat16AVX2(a *byte)
+// Requires: AVX, F16C
+TEXT ·copyPlanesFloat16AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// copyPlanesFloat16AVX2 copies planes of elements to planes of F, and finds the maximum m of each row.
+	MOVQ (AX), CX
+	MOVQ 200(AX), DX
+	MOVQ 88(AX), BX
+	MOVQ 80(AX), SI
+
+rows1:
+	SUBQ         $0x40, SI
+	JLT          done3
+	VBROADCASTSS constants<>+704(SB), Y0
+	VBROADCASTSS constants<>+704(SB), Y1
+	VBROADCASTSS constants<>+704(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y3
+	VBROADCASTSS constants<>+704(SB), Y4
+	VBROADCASTSS constants<>+704(SB), Y5
+	VBROADCASTSS constants<>+704(SB), Y6
+	VBROADCASTSS constants<>+704(SB), Y7
+	MOVQ         96(AX), R9
+	MOVQ         CX, DI
+	MOVQ         DX, R8
+
+classes2:
+	VCVTPH2PS (DI), Y8
+	VMOVUPS   Y8, (R8)
+	VMAXPS    Y8, Y0, Y0
+	VCVTPH2PS 16(DI), Y8
+	VMOVUPS   Y8, 32(R8)
+	VMAXPS    Y8, Y1, Y1
+	VCVTPH2PS 32(DI), Y8
+	VMOVUPS   Y8, 64(R8)
+	VMAXPS    Y8, Y2, Y2
+	VCVTPH2PS 48(DI), Y8
+	VMOVUPS   Y8, 96(R8)
+	VMAXPS    Y8, Y3, Y3
+	VCVTPH2PS 64(DI), Y8
+	VMOVUPS   Y8, 128(R8)
+	VMAXPS    Y8, Y4, Y4
+	VCVTPH2PS 80(DI), Y8
+	VMOVUPS   Y8, 160(R8)
+	VMAXPS    Y8, Y5, Y5
+	VCVTPH2PS 96(DI), Y8
+	VMOVUPS   Y8, 192(R8)
+	VMAXPS    Y8, Y6, Y6
+	VCVTPH2PS 112(DI), Y8
+	VMOVUPS   Y8, 224(R8)
+	VMAXPS    Y8, Y7, Y7
+	ADDQ      184(AX), DI
+	ADDQ      $+1088, R8
+	DECQ      R9
+	JNE       classes2
+	VXORPS    constants<>+0(SB), Y0, Y0
+	VMOVUPS   Y0, 384(AX)(BX*4)
+	VXORPS    constants<>+0(SB), Y1, Y1
+	VMOVUPS   Y1, 416(AX)(BX*4)
+	VXORPS    constants<>+0(SB), Y2, Y2
+	VMOVUPS   Y2, 448(AX)(BX*4)
+	VXORPS    constants<>+0(SB), Y3, Y3
+	VMOVUPS   Y3, 480(AX)(BX*4)
+	VXORPS    constants<>+0(SB), Y4, Y4
+	VMOVUPS   Y4, 512(AX)(BX*4)
+	VXORPS    constants<>+0(SB), Y5, Y5
+	VMOVUPS   Y5, 544(AX)(BX*4)
+	VXORPS    constants<>+0(SB), Y6, Y6
+	VMOVUPS   Y6, 576(AX)(BX*4)
+	VXORPS    constants<>+0(SB), Y7, Y7
+	VMOVUPS   Y7, 608(AX)(BX*4)
+	ADDQ      $+128, CX
+	ADDQ      $+256, DX
+	ADDQ      $0x40, BX
+	JMP       rows1
+
+done3:
+	ADDQ $0x40, SI
+
+rows4:
+	SUBQ         $0x10, SI
+	JLT          done6
+	VBROADCASTSS constants<>+704(SB), Y0
+	VBROADCASTSS constants<>+704(SB), Y1
+	MOVQ         96(AX), R9
+	MOVQ         CX, DI
+	MOVQ         DX, R8
+
+classes5:
+	VCVTPH2PS (DI), Y2
+	VMOVUPS   Y2, (R8)
+	VMAXPS    Y2, Y0, Y0
+	VCVTPH2PS 16(DI), Y2
+	VMOVUPS   Y2, 32(R8)
+	VMAXPS    Y2, Y1, Y1
+	ADDQ      184(AX), DI
+	ADDQ      $+1088, R8
+	DECQ      R9
+	JNE       classes5
+	VXORPS    constants<>+0(SB), Y0, Y0
+	VMOVUPS   Y0, 384(AX)(BX*4)
+	VXORPS    constants<>+0(SB), Y1, Y1
+	VMOVUPS   Y1, 416(AX)(BX*4)
+	ADDQ      $+32, CX
+	ADDQ      $+64, DX
+	ADDQ      $0x10, BX
+	JMP       rows4
+
+done6:
+	ADDQ $0x10, SI
 	VZEROUPPER
 	RET
 
@@ -8737,7 +8995,7 @@ done3:
 TEXT ·transposeBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// transposeBFloat16AVX2 copies rows to planes, as F.
+	// transposeBFloat16AVX2 copies rows to planes, as F, and finds the maximum m of each.
 	MOVQ 120(AX), CX
 	LEAQ (CX)(CX*2), DX
 	MOVQ 208(AX), DI
@@ -8746,186 +9004,206 @@ TEXT ·transposeBFloat16AVX2(SB), NOSPLIT, $0-8
 	SUBQ $0x08, R9
 
 group1:
-	MOVQ       CX, BX
-	IMULQ      R8, BX
-	ADDQ       (AX), BX
-	LEAQ       (BX)(CX*4), SI
-	MOVQ       200(AX), R10
-	LEAQ       (R10)(R8*4), R10
-	MOVQ       96(AX), R11
-	LEAQ       1536(BX), R12
-	CMPQ       R11, $0x04
-	JGE        classes3
-	XORQ       R11, R11
-	PREFETCHT0 (R12)
-	ADDQ       $+64, R12
-	MOVQ       96(AX), R12
-	SUBQ       R11, R12
-	LEAQ       (BX), R13
+	VBROADCASTSS constants<>+704(SB), Y0
+	MOVQ         CX, BX
+	IMULQ        R8, BX
+	ADDQ         (AX), BX
+	LEAQ         (BX)(CX*4), SI
+	MOVQ         200(AX), R10
+	LEAQ         (R10)(R8*4), R10
+	MOVQ         96(AX), R11
+	LEAQ         1536(BX), R12
+	CMPQ         R11, $0x04
+	JGE          classes3
+	XORQ         R11, R11
+	PREFETCHT0   (R12)
+	ADDQ         $+64, R12
+	MOVQ         96(AX), R12
+	SUBQ         R11, R12
+	LEAQ         (BX), R13
+	VXORPS       X1, X1, X1
 
 halves6:
 	DECQ    R12
 	JLT     loaded7
-	VPSLLDQ $0x02, X2, X2
-	VPINSRW $0x00, (R13)(R12*2), X2, X2
+	VPSLLDQ $0x02, X1, X1
+	VPINSRW $0x00, (R13)(R12*2), X1, X1
 	JMP     halves6
 
 loaded7:
-	VPMOVZXWD X2, X1
-	VPSLLD    $0x10, X1, X1
+	VPMOVZXWD X1, X2
+	VPSLLD    $0x10, X2, X2
 	MOVQ      96(AX), R12
 	SUBQ      R11, R12
 	LEAQ      (SI), R13
+	VXORPS    X1, X1, X1
 
 halves8:
 	DECQ    R12
 	JLT     loaded9
-	VPSLLDQ $0x02, X3, X3
-	VPINSRW $0x00, (R13)(R12*2), X3, X3
+	VPSLLDQ $0x02, X1, X1
+	VPINSRW $0x00, (R13)(R12*2), X1, X1
 	JMP     halves8
 
 loaded9:
-	VPMOVZXWD   X3, X0
-	VPSLLD      $0x10, X0, X0
-	VINSERTF128 $0x01, X0, Y1, Y0
+	VPMOVZXWD   X1, X1
+	VPSLLD      $0x10, X1, X1
+	VINSERTF128 $0x01, X1, Y2, Y1
 	MOVQ        96(AX), R12
 	SUBQ        R11, R12
 	LEAQ        (BX)(CX*1), R13
+	VXORPS      X2, X2, X2
 
 halves10:
 	DECQ    R12
 	JLT     loaded11
-	VPSLLDQ $0x02, X5, X5
-	VPINSRW $0x00, (R13)(R12*2), X5, X5
+	VPSLLDQ $0x02, X2, X2
+	VPINSRW $0x00, (R13)(R12*2), X2, X2
 	JMP     halves10
 
 loaded11:
-	VPMOVZXWD X5, X1
-	VPSLLD    $0x10, X1, X1
+	VPMOVZXWD X2, X2
+	VPSLLD    $0x10, X2, X2
 	MOVQ      96(AX), R12
 	SUBQ      R11, R12
 	LEAQ      (SI)(CX*1), R13
+	VXORPS    X3, X3, X3
 
 halves12:
 	DECQ    R12
 	JLT     loaded13
-	VPSLLDQ $0x02, X6, X6
-	VPINSRW $0x00, (R13)(R12*2), X6, X6
+	VPSLLDQ $0x02, X3, X3
+	VPINSRW $0x00, (R13)(R12*2), X3, X3
 	JMP     halves12
 
 loaded13:
-	VPMOVZXWD   X6, X4
-	VPSLLD      $0x10, X4, X4
-	VINSERTF128 $0x01, X4, Y1, Y4
+	VPMOVZXWD   X3, X3
+	VPSLLD      $0x10, X3, X3
+	VINSERTF128 $0x01, X3, Y2, Y3
 	MOVQ        96(AX), R12
 	SUBQ        R11, R12
 	LEAQ        (BX)(CX*2), R13
+	VXORPS      X2, X2, X2
 
 halves14:
 	DECQ    R12
 	JLT     loaded15
-	VPSLLDQ $0x02, X8, X8
-	VPINSRW $0x00, (R13)(R12*2), X8, X8
+	VPSLLDQ $0x02, X2, X2
+	VPINSRW $0x00, (R13)(R12*2), X2, X2
 	JMP     halves14
 
 loaded15:
-	VPMOVZXWD X8, X1
-	VPSLLD    $0x10, X1, X1
+	VPMOVZXWD X2, X2
+	VPSLLD    $0x10, X2, X2
 	MOVQ      96(AX), R12
 	SUBQ      R11, R12
 	LEAQ      (SI)(CX*2), R13
+	VXORPS    X4, X4, X4
 
 halves16:
 	DECQ    R12
 	JLT     loaded17
-	VPSLLDQ $0x02, X9, X9
-	VPINSRW $0x00, (R13)(R12*2), X9, X9
+	VPSLLDQ $0x02, X4, X4
+	VPINSRW $0x00, (R13)(R12*2), X4, X4
 	JMP     halves16
 
 loaded17:
-	VPMOVZXWD   X9, X7
-	VPSLLD      $0x10, X7, X7
-	VINSERTF128 $0x01, X7, Y1, Y7
+	VPMOVZXWD   X4, X4
+	VPSLLD      $0x10, X4, X4
+	VINSERTF128 $0x01, X4, Y2, Y4
 	MOVQ        96(AX), R12
 	SUBQ        R11, R12
 	LEAQ        (BX)(DX*1), BX
+	VXORPS      X2, X2, X2
 
 halves18:
 	DECQ    R12
 	JLT     loaded19
-	VPSLLDQ $0x02, X11, X11
-	VPINSRW $0x00, (BX)(R12*2), X11, X11
+	VPSLLDQ $0x02, X2, X2
+	VPINSRW $0x00, (BX)(R12*2), X2, X2
 	JMP     halves18
 
 loaded19:
-	VPMOVZXWD X11, X1
-	VPSLLD    $0x10, X1, X1
+	VPMOVZXWD X2, X2
+	VPSLLD    $0x10, X2, X2
 	MOVQ      96(AX), BX
 	SUBQ      R11, BX
 	LEAQ      (SI)(DX*1), SI
+	VXORPS    X5, X5, X5
 
 halves20:
 	DECQ    BX
 	JLT     loaded21
-	VPSLLDQ $0x02, X12, X12
-	VPINSRW $0x00, (SI)(BX*2), X12, X12
+	VPSLLDQ $0x02, X5, X5
+	VPINSRW $0x00, (SI)(BX*2), X5, X5
 	JMP     halves20
 
 loaded21:
-	VPMOVZXWD   X12, X10
-	VPSLLD      $0x10, X10, X10
-	VINSERTF128 $0x01, X10, Y1, Y10
-	VUNPCKLPS   Y4, Y0, Y13
-	VUNPCKHPS   Y4, Y0, Y0
-	VUNPCKLPS   Y10, Y7, Y4
-	VUNPCKHPS   Y10, Y7, Y10
-	VUNPCKLPD   Y4, Y13, Y7
-	VUNPCKHPD   Y4, Y13, Y4
-	VUNPCKLPD   Y10, Y0, Y13
-	VUNPCKHPD   Y10, Y0, Y0
+	VPMOVZXWD   X5, X5
+	VPSLLD      $0x10, X5, X5
+	VINSERTF128 $0x01, X5, Y2, Y5
+	VUNPCKLPS   Y3, Y1, Y6
+	VUNPCKHPS   Y3, Y1, Y1
+	VUNPCKLPS   Y5, Y4, Y3
+	VUNPCKHPS   Y5, Y4, Y5
+	VUNPCKLPD   Y3, Y6, Y4
+	VUNPCKHPD   Y3, Y6, Y3
+	VUNPCKLPD   Y5, Y1, Y6
+	VUNPCKHPD   Y5, Y1, Y1
 	LEAQ        (R10)(DI*2), BX
-	VMOVUPS     Y7, (R10)
-	VMOVUPS     Y4, (R10)(DI*1)
-	VMOVUPS     Y13, (BX)
-	VMOVUPS     Y0, (BX)(DI*1)
-	JMP         next5
+	VMOVUPS     Y4, (R10)
+	VMOVUPS     Y3, (R10)(DI*1)
+	VMOVUPS     Y6, (BX)
+	VMOVUPS     Y1, (BX)(DI*1)
+	VMAXPS      Y4, Y3, Y3
+	VMAXPS      Y3, Y0, Y0
+	CMPQ        96(AX), $0x02
+	JE          two22
+	VMAXPS      Y6, Y0, Y0
+
+two22:
+	JMP next5
 
 classes3:
 	PREFETCHT0  (R12)
 	ADDQ        $+64, R12
-	VPMOVZXWD   (BX), X1
+	VPMOVZXWD   (BX), X2
+	VPSLLD      $0x10, X2, X2
+	VPMOVZXWD   (SI), X1
 	VPSLLD      $0x10, X1, X1
-	VPMOVZXWD   (SI), X0
-	VPSLLD      $0x10, X0, X0
-	VINSERTF128 $0x01, X0, Y1, Y0
-	VPMOVZXWD   (BX)(CX*1), X1
-	VPSLLD      $0x10, X1, X1
-	VPMOVZXWD   (SI)(CX*1), X4
+	VINSERTF128 $0x01, X1, Y2, Y1
+	VPMOVZXWD   (BX)(CX*1), X2
+	VPSLLD      $0x10, X2, X2
+	VPMOVZXWD   (SI)(CX*1), X3
+	VPSLLD      $0x10, X3, X3
+	VINSERTF128 $0x01, X3, Y2, Y3
+	VPMOVZXWD   (BX)(CX*2), X2
+	VPSLLD      $0x10, X2, X2
+	VPMOVZXWD   (SI)(CX*2), X4
 	VPSLLD      $0x10, X4, X4
-	VINSERTF128 $0x01, X4, Y1, Y4
-	VPMOVZXWD   (BX)(CX*2), X1
-	VPSLLD      $0x10, X1, X1
-	VPMOVZXWD   (SI)(CX*2), X7
-	VPSLLD      $0x10, X7, X7
-	VINSERTF128 $0x01, X7, Y1, Y7
-	VPMOVZXWD   (BX)(DX*1), X1
-	VPSLLD      $0x10, X1, X1
-	VPMOVZXWD   (SI)(DX*1), X10
-	VPSLLD      $0x10, X10, X10
-	VINSERTF128 $0x01, X10, Y1, Y10
-	VUNPCKLPS   Y4, Y0, Y13
-	VUNPCKHPS   Y4, Y0, Y0
-	VUNPCKLPS   Y10, Y7, Y4
-	VUNPCKHPS   Y10, Y7, Y10
-	VUNPCKLPD   Y4, Y13, Y7
-	VUNPCKHPD   Y4, Y13, Y4
-	VUNPCKLPD   Y10, Y0, Y13
-	VUNPCKHPD   Y10, Y0, Y0
+	VINSERTF128 $0x01, X4, Y2, Y4
+	VPMOVZXWD   (BX)(DX*1), X2
+	VPSLLD      $0x10, X2, X2
+	VPMOVZXWD   (SI)(DX*1), X5
+	VPSLLD      $0x10, X5, X5
+	VINSERTF128 $0x01, X5, Y2, Y5
+	VUNPCKLPS   Y3, Y1, Y6
+	VUNPCKHPS   Y3, Y1, Y1
+	VUNPCKLPS   Y5, Y4, Y3
+	VUNPCKHPS   Y5, Y4, Y5
+	VUNPCKLPD   Y3, Y6, Y4
+	VUNPCKHPD   Y3, Y6, Y3
+	VUNPCKLPD   Y5, Y1, Y6
+	VUNPCKHPD   Y5, Y1, Y1
 	LEAQ        (R10)(DI*2), R13
-	VMOVUPS     Y7, (R10)
-	VMOVUPS     Y4, (R10)(DI*1)
-	VMOVUPS     Y13, (R13)
-	VMOVUPS     Y0, (R13)(DI*1)
+	VMOVUPS     Y4, (R10)
+	VMOVUPS     Y3, (R10)(DI*1)
+	VMOVUPS     Y6, (R13)
+	VMOVUPS     Y1, (R13)(DI*1)
+	VMAXPS      Y4, Y3, Y3
+	VMAXPS      Y6, Y1, Y1
+	VMAXPS      Y1, Y3, Y3
+	VMAXPS      Y3, Y0, Y0
 	SUBQ        $0x04, R11
 	JE          next5
 	CMPQ        R11, $0x04
@@ -8945,6 +9223,10 @@ overlap4:
 	JMP   classes3
 
 next5:
+	MOVQ    88(AX), BX
+	ADDQ    R8, BX
+	VXORPS  constants<>+0(SB), Y0, Y0
+	VMOVUPS Y0, 384(AX)(BX*4)
 	CMPQ    R8, R9
 	JGE     done2
 	ADDQ    $0x08, R8
@@ -9213,6 +9495,129 @@ next5:
 	JMP     group1
 
 done2:
+	VZEROUPPER
+	RET
+
+// func copyPlanesBFloat16AVX2(a *byte)
+// Requires: AVX, AVX2
+TEXT ·copyPlanesBFloat16AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// copyPlanesBFloat16AVX2 copies planes of elements to planes of F, and finds the maximum m of each row.
+	MOVQ (AX), CX
+	MOVQ 200(AX), DX
+	MOVQ 88(AX), BX
+	MOVQ 80(AX), SI
+
+rows1:
+	SUBQ         $0x40, SI
+	JLT          done3
+	VBROADCASTSS constants<>+704(SB), Y0
+	VBROADCASTSS constants<>+704(SB), Y1
+	VBROADCASTSS constants<>+704(SB), Y2
+	VBROADCASTSS constants<>+704(SB), Y3
+	VBROADCASTSS constants<>+704(SB), Y4
+	VBROADCASTSS constants<>+704(SB), Y5
+	VBROADCASTSS constants<>+704(SB), Y6
+	VBROADCASTSS constants<>+704(SB), Y7
+	MOVQ         96(AX), R9
+	MOVQ         CX, DI
+	MOVQ         DX, R8
+
+classes2:
+	VPMOVZXWD (DI), Y8
+	VPSLLD    $0x10, Y8, Y8
+	VMOVUPS   Y8, (R8)
+	VMAXPS    Y8, Y0, Y0
+	VPMOVZXWD 16(DI), Y8
+	VPSLLD    $0x10, Y8, Y8
+	VMOVUPS   Y8, 32(R8)
+	VMAXPS    Y8, Y1, Y1
+	VPMOVZXWD 32(DI), Y8
+	VPSLLD    $0x10, Y8, Y8
+	VMOVUPS   Y8, 64(R8)
+	VMAXPS    Y8, Y2, Y2
+	VPMOVZXWD 48(DI), Y8
+	VPSLLD    $0x10, Y8, Y8
+	VMOVUPS   Y8, 96(R8)
+	VMAXPS    Y8, Y3, Y3
+	VPMOVZXWD 64(DI), Y8
+	VPSLLD    $0x10, Y8, Y8
+	VMOVUPS   Y8, 128(R8)
+	VMAXPS    Y8, Y4, Y4
+	VPMOVZXWD 80(DI), Y8
+	VPSLLD    $0x10, Y8, Y8
+	VMOVUPS   Y8, 160(R8)
+	VMAXPS    Y8, Y5, Y5
+	VPMOVZXWD 96(DI), Y8
+	VPSLLD    $0x10, Y8, Y8
+	VMOVUPS   Y8, 192(R8)
+	VMAXPS    Y8, Y6, Y6
+	VPMOVZXWD 112(DI), Y8
+	VPSLLD    $0x10, Y8, Y8
+	VMOVUPS   Y8, 224(R8)
+	VMAXPS    Y8, Y7, Y7
+	ADDQ      184(AX), DI
+	ADDQ      $+1088, R8
+	DECQ      R9
+	JNE       classes2
+	VXORPS    constants<>+0(SB), Y0, Y0
+	VMOVUPS   Y0, 384(AX)(BX*4)
+	VXORPS    constants<>+0(SB), Y1, Y1
+	VMOVUPS   Y1, 416(AX)(BX*4)
+	VXORPS    constants<>+0(SB), Y2, Y2
+	VMOVUPS   Y2, 448(AX)(BX*4)
+	VXORPS    constants<>+0(SB), Y3, Y3
+	VMOVUPS   Y3, 480(AX)(BX*4)
+	VXORPS    constants<>+0(SB), Y4, Y4
+	VMOVUPS   Y4, 512(AX)(BX*4)
+	VXORPS    constants<>+0(SB), Y5, Y5
+	VMOVUPS   Y5, 544(AX)(BX*4)
+	VXORPS    constants<>+0(SB), Y6, Y6
+	VMOVUPS   Y6, 576(AX)(BX*4)
+	VXORPS    constants<>+0(SB), Y7, Y7
+	VMOVUPS   Y7, 608(AX)(BX*4)
+	ADDQ      $+128, CX
+	ADDQ      $+256, DX
+	ADDQ      $0x40, BX
+	JMP       rows1
+
+done3:
+	ADDQ $0x40, SI
+
+rows4:
+	SUBQ         $0x10, SI
+	JLT          done6
+	VBROADCASTSS constants<>+704(SB), Y0
+	VBROADCASTSS constants<>+704(SB), Y1
+	MOVQ         96(AX), R9
+	MOVQ         CX, DI
+	MOVQ         DX, R8
+
+classes5:
+	VPMOVZXWD (DI), Y2
+	VPSLLD    $0x10, Y2, Y2
+	VMOVUPS   Y2, (R8)
+	VMAXPS    Y2, Y0, Y0
+	VPMOVZXWD 16(DI), Y2
+	VPSLLD    $0x10, Y2, Y2
+	VMOVUPS   Y2, 32(R8)
+	VMAXPS    Y2, Y1, Y1
+	ADDQ      184(AX), DI
+	ADDQ      $+1088, R8
+	DECQ      R9
+	JNE       classes5
+	VXORPS    constants<>+0(SB), Y0, Y0
+	VMOVUPS   Y0, 384(AX)(BX*4)
+	VXORPS    constants<>+0(SB), Y1, Y1
+	VMOVUPS   Y1, 416(AX)(BX*4)
+	ADDQ      $+32, CX
+	ADDQ      $+64, DX
+	ADDQ      $0x10, BX
+	JMP       rows4
+
+done6:
+	ADDQ $0x10, SI
 	VZEROUPPER
 	RET
 
@@ -11374,11 +11779,11 @@ done2:
 	RET
 
 // func transposeFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, AVX512VL, CMOV, MMX+
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, CMOV, MMX+
 TEXT ·transposeFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// transposeFloat32AVX512 copies rows to planes, as F.
+	// transposeFloat32AVX512 copies rows to planes, as F, and finds the maximum m of each.
 	CMPQ 96(AX), $0x02
 	JNE  other1
 	CMPQ 120(AX), $0x08
@@ -11387,28 +11792,33 @@ TEXT ·transposeFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ 200(AX), DX
 	MOVQ 200(AX), BX
 	ADDQ 208(AX), BX
-	MOVQ 80(AX), SI
-	XORQ AX, AX
-	SUBQ $0x10, SI
+	MOVQ 80(AX), DI
+	XORQ SI, SI
+	SUBQ $0x10, DI
 
 group2:
-	PREFETCHT0 1536(CX)(AX*8)
-	PREFETCHT0 1600(CX)(AX*8)
-	VMOVUPS    (CX)(AX*8), Z0
-	VMOVUPS    64(CX)(AX*8), Z1
-	VMOVUPS    Z0, Z2
-	VMOVUPS    constants<>+2528(SB), Z3
-	VPERMT2PS  Z1, Z3, Z2
-	VMOVUPS    constants<>+2592(SB), Z3
-	VPERMT2PS  Z1, Z3, Z0
-	VMOVUPS    Z2, (DX)(AX*4)
-	VMOVUPS    Z0, (BX)(AX*4)
-	CMPQ       AX, SI
-	JGE        done3
-	ADDQ       $0x10, AX
-	CMPQ       AX, SI
-	CMOVQGT    SI, AX
-	JMP        group2
+	PREFETCHT0  1536(CX)(SI*8)
+	PREFETCHT0  1600(CX)(SI*8)
+	VMOVUPS     (CX)(SI*8), Z0
+	VMOVUPS     64(CX)(SI*8), Z1
+	VMOVUPS     Z0, Z2
+	VMOVUPS     constants<>+2528(SB), Z3
+	VPERMT2PS   Z1, Z3, Z2
+	VMOVUPS     constants<>+2592(SB), Z3
+	VPERMT2PS   Z1, Z3, Z0
+	VMOVUPS     Z2, (DX)(SI*4)
+	VMOVUPS     Z0, (BX)(SI*4)
+	VMAXPS      Z0, Z2, Z0
+	MOVQ        88(AX), R8
+	ADDQ        SI, R8
+	VXORPS.BCST constants<>+0(SB), Z0, Z0
+	VMOVUPS     Z0, 384(AX)(R8*4)
+	CMPQ        SI, DI
+	JGE         done3
+	ADDQ        $0x10, SI
+	CMPQ        SI, DI
+	CMOVQGT     DI, SI
+	JMP         group2
 
 done3:
 	VZEROUPPER
@@ -11423,6 +11833,7 @@ other1:
 	SUBQ $0x10, R12
 
 group4:
+	VBROADCASTSS constants<>+704(SB), Z0
 	MOVQ         DX, SI
 	IMULQ        R11, SI
 	ADDQ         (AX), SI
@@ -11444,48 +11855,55 @@ group4:
 	PREFETCHT0   128(R14)
 	PREFETCHT0   192(R14)
 	ADDQ         $+256, R14
-	VMOVUPS.Z    (SI), K1, X1
-	VMOVUPS.Z    (DI), K1, X0
-	VINSERTF32X4 $0x01, X0, Z1, Z0
-	VMOVUPS.Z    (R8), K1, X1
-	VINSERTF32X4 $0x02, X1, Z0, Z0
-	VMOVUPS.Z    (R9), K1, X1
-	VINSERTF32X4 $0x03, X1, Z0, Z0
-	VMOVUPS.Z    (SI)(DX*1), K1, X1
-	VMOVUPS.Z    (DI)(DX*1), K1, X2
-	VINSERTF32X4 $0x01, X2, Z1, Z2
-	VMOVUPS.Z    (R8)(DX*1), K1, X1
-	VINSERTF32X4 $0x02, X1, Z2, Z2
-	VMOVUPS.Z    (R9)(DX*1), K1, X1
-	VINSERTF32X4 $0x03, X1, Z2, Z2
-	VMOVUPS.Z    (SI)(DX*2), K1, X1
-	VMOVUPS.Z    (DI)(DX*2), K1, X3
-	VINSERTF32X4 $0x01, X3, Z1, Z3
-	VMOVUPS.Z    (R8)(DX*2), K1, X1
-	VINSERTF32X4 $0x02, X1, Z3, Z3
-	VMOVUPS.Z    (R9)(DX*2), K1, X1
-	VINSERTF32X4 $0x03, X1, Z3, Z3
-	VMOVUPS.Z    (SI)(BX*1), K1, X1
-	VMOVUPS.Z    (DI)(BX*1), K1, X4
-	VINSERTF32X4 $0x01, X4, Z1, Z4
-	VMOVUPS.Z    (R8)(BX*1), K1, X1
-	VINSERTF32X4 $0x02, X1, Z4, Z4
-	VMOVUPS.Z    (R9)(BX*1), K1, X1
-	VINSERTF32X4 $0x03, X1, Z4, Z4
-	VUNPCKLPS    Z2, Z0, Z5
-	VUNPCKHPS    Z2, Z0, Z0
-	VUNPCKLPS    Z4, Z3, Z2
-	VUNPCKHPS    Z4, Z3, Z4
-	VUNPCKLPD    Z2, Z5, Z3
-	VUNPCKHPD    Z2, Z5, Z2
-	VUNPCKLPD    Z4, Z0, Z5
-	VUNPCKHPD    Z4, Z0, Z0
+	VMOVUPS.Z    (SI), K1, X2
+	VMOVUPS.Z    (DI), K1, X1
+	VINSERTF32X4 $0x01, X1, Z2, Z1
+	VMOVUPS.Z    (R8), K1, X2
+	VINSERTF32X4 $0x02, X2, Z1, Z1
+	VMOVUPS.Z    (R9), K1, X2
+	VINSERTF32X4 $0x03, X2, Z1, Z1
+	VMOVUPS.Z    (SI)(DX*1), K1, X2
+	VMOVUPS.Z    (DI)(DX*1), K1, X3
+	VINSERTF32X4 $0x01, X3, Z2, Z3
+	VMOVUPS.Z    (R8)(DX*1), K1, X2
+	VINSERTF32X4 $0x02, X2, Z3, Z3
+	VMOVUPS.Z    (R9)(DX*1), K1, X2
+	VINSERTF32X4 $0x03, X2, Z3, Z3
+	VMOVUPS.Z    (SI)(DX*2), K1, X2
+	VMOVUPS.Z    (DI)(DX*2), K1, X4
+	VINSERTF32X4 $0x01, X4, Z2, Z4
+	VMOVUPS.Z    (R8)(DX*2), K1, X2
+	VINSERTF32X4 $0x02, X2, Z4, Z4
+	VMOVUPS.Z    (R9)(DX*2), K1, X2
+	VINSERTF32X4 $0x03, X2, Z4, Z4
+	VMOVUPS.Z    (SI)(BX*1), K1, X2
+	VMOVUPS.Z    (DI)(BX*1), K1, X5
+	VINSERTF32X4 $0x01, X5, Z2, Z5
+	VMOVUPS.Z    (R8)(BX*1), K1, X2
+	VINSERTF32X4 $0x02, X2, Z5, Z5
+	VMOVUPS.Z    (R9)(BX*1), K1, X2
+	VINSERTF32X4 $0x03, X2, Z5, Z5
+	VUNPCKLPS    Z3, Z1, Z6
+	VUNPCKHPS    Z3, Z1, Z1
+	VUNPCKLPS    Z5, Z4, Z3
+	VUNPCKHPS    Z5, Z4, Z5
+	VUNPCKLPD    Z3, Z6, Z4
+	VUNPCKHPD    Z3, Z6, Z3
+	VUNPCKLPD    Z5, Z1, Z6
+	VUNPCKHPD    Z5, Z1, Z1
 	LEAQ         (R13)(R10*2), CX
-	VMOVUPS      Z3, (R13)
-	VMOVUPS      Z2, (R13)(R10*1)
-	VMOVUPS      Z5, (CX)
-	VMOVUPS      Z0, (CX)(R10*1)
-	JMP          next8
+	VMOVUPS      Z4, (R13)
+	VMOVUPS      Z3, (R13)(R10*1)
+	VMOVUPS      Z6, (CX)
+	VMOVUPS      Z1, (CX)(R10*1)
+	VMAXPS       Z4, Z3, Z3
+	VMAXPS       Z3, Z0, Z0
+	CMPQ         96(AX), $0x02
+	JE           two9
+	VMAXPS       Z6, Z0, Z0
+
+two9:
+	JMP next8
 
 classes6:
 	PREFETCHT0   (R14)
@@ -11493,35 +11911,39 @@ classes6:
 	PREFETCHT0   128(R14)
 	PREFETCHT0   192(R14)
 	ADDQ         $+256, R14
-	VMOVUPS      (SI), X1
-	VINSERTF32X4 $0x01, (DI), Z1, Z0
-	VINSERTF32X4 $0x02, (R8), Z0, Z0
-	VINSERTF32X4 $0x03, (R9), Z0, Z0
-	VMOVUPS      (SI)(DX*1), X1
-	VINSERTF32X4 $0x01, (DI)(DX*1), Z1, Z2
-	VINSERTF32X4 $0x02, (R8)(DX*1), Z2, Z2
-	VINSERTF32X4 $0x03, (R9)(DX*1), Z2, Z2
-	VMOVUPS      (SI)(DX*2), X1
-	VINSERTF32X4 $0x01, (DI)(DX*2), Z1, Z3
-	VINSERTF32X4 $0x02, (R8)(DX*2), Z3, Z3
-	VINSERTF32X4 $0x03, (R9)(DX*2), Z3, Z3
-	VMOVUPS      (SI)(BX*1), X1
-	VINSERTF32X4 $0x01, (DI)(BX*1), Z1, Z4
-	VINSERTF32X4 $0x02, (R8)(BX*1), Z4, Z4
-	VINSERTF32X4 $0x03, (R9)(BX*1), Z4, Z4
-	VUNPCKLPS    Z2, Z0, Z5
-	VUNPCKHPS    Z2, Z0, Z0
-	VUNPCKLPS    Z4, Z3, Z2
-	VUNPCKHPS    Z4, Z3, Z4
-	VUNPCKLPD    Z2, Z5, Z3
-	VUNPCKHPD    Z2, Z5, Z2
-	VUNPCKLPD    Z4, Z0, Z5
-	VUNPCKHPD    Z4, Z0, Z0
+	VMOVUPS      (SI), X2
+	VINSERTF32X4 $0x01, (DI), Z2, Z1
+	VINSERTF32X4 $0x02, (R8), Z1, Z1
+	VINSERTF32X4 $0x03, (R9), Z1, Z1
+	VMOVUPS      (SI)(DX*1), X2
+	VINSERTF32X4 $0x01, (DI)(DX*1), Z2, Z3
+	VINSERTF32X4 $0x02, (R8)(DX*1), Z3, Z3
+	VINSERTF32X4 $0x03, (R9)(DX*1), Z3, Z3
+	VMOVUPS      (SI)(DX*2), X2
+	VINSERTF32X4 $0x01, (DI)(DX*2), Z2, Z4
+	VINSERTF32X4 $0x02, (R8)(DX*2), Z4, Z4
+	VINSERTF32X4 $0x03, (R9)(DX*2), Z4, Z4
+	VMOVUPS      (SI)(BX*1), X2
+	VINSERTF32X4 $0x01, (DI)(BX*1), Z2, Z5
+	VINSERTF32X4 $0x02, (R8)(BX*1), Z5, Z5
+	VINSERTF32X4 $0x03, (R9)(BX*1), Z5, Z5
+	VUNPCKLPS    Z3, Z1, Z6
+	VUNPCKHPS    Z3, Z1, Z1
+	VUNPCKLPS    Z5, Z4, Z3
+	VUNPCKHPS    Z5, Z4, Z5
+	VUNPCKLPD    Z3, Z6, Z4
+	VUNPCKHPD    Z3, Z6, Z3
+	VUNPCKLPD    Z5, Z1, Z6
+	VUNPCKHPD    Z5, Z1, Z1
 	LEAQ         (R13)(R10*2), R15
-	VMOVUPS      Z3, (R13)
-	VMOVUPS      Z2, (R13)(R10*1)
-	VMOVUPS      Z5, (R15)
-	VMOVUPS      Z0, (R15)(R10*1)
+	VMOVUPS      Z4, (R13)
+	VMOVUPS      Z3, (R13)(R10*1)
+	VMOVUPS      Z6, (R15)
+	VMOVUPS      Z1, (R15)(R10*1)
+	VMAXPS       Z4, Z3, Z3
+	VMAXPS       Z6, Z1, Z1
+	VMAXPS       Z1, Z3, Z3
+	VMAXPS       Z3, Z0, Z0
 	SUBQ         $0x04, CX
 	JE           next8
 	CMPQ         CX, $0x04
@@ -11545,14 +11967,101 @@ overlap7:
 	JMP   classes6
 
 next8:
-	CMPQ    R11, R12
-	JGE     done5
-	ADDQ    $0x10, R11
-	CMPQ    R11, R12
-	CMOVQGT R12, R11
-	JMP     group4
+	MOVQ        88(AX), CX
+	ADDQ        R11, CX
+	VXORPS.BCST constants<>+0(SB), Z0, Z0
+	VMOVUPS     Z0, 384(AX)(CX*4)
+	CMPQ        R11, R12
+	JGE         done5
+	ADDQ        $0x10, R11
+	CMPQ        R11, R12
+	CMOVQGT     R12, R11
+	JMP         group4
 
 done5:
+	VZEROUPPER
+	RET
+
+// func copyPlanesFloat32AVX512(a *byte)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·copyPlanesFloat32AVX512(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// copyPlanesFloat32AVX512 copies planes of elements to planes of F, and finds the maximum m of each row.
+	MOVQ (AX), CX
+	MOVQ 200(AX), DX
+	MOVQ 88(AX), BX
+	MOVQ 80(AX), SI
+
+rows1:
+	SUBQ         $0x40, SI
+	JLT          done3
+	VBROADCASTSS constants<>+704(SB), Z0
+	VBROADCASTSS constants<>+704(SB), Z1
+	VBROADCASTSS constants<>+704(SB), Z2
+	VBROADCASTSS constants<>+704(SB), Z3
+	MOVQ         96(AX), R9
+	MOVQ         CX, DI
+	MOVQ         DX, R8
+
+classes2:
+	VMOVUPS     (DI), Z4
+	VMOVUPS     Z4, (R8)
+	VMAXPS      Z4, Z0, Z0
+	VMOVUPS     64(DI), Z4
+	VMOVUPS     Z4, 64(R8)
+	VMAXPS      Z4, Z1, Z1
+	VMOVUPS     128(DI), Z4
+	VMOVUPS     Z4, 128(R8)
+	VMAXPS      Z4, Z2, Z2
+	VMOVUPS     192(DI), Z4
+	VMOVUPS     Z4, 192(R8)
+	VMAXPS      Z4, Z3, Z3
+	ADDQ        184(AX), DI
+	ADDQ        $+1088, R8
+	DECQ        R9
+	JNE         classes2
+	VXORPS.BCST constants<>+0(SB), Z0, Z0
+	VMOVUPS     Z0, 384(AX)(BX*4)
+	VXORPS.BCST constants<>+0(SB), Z1, Z1
+	VMOVUPS     Z1, 448(AX)(BX*4)
+	VXORPS.BCST constants<>+0(SB), Z2, Z2
+	VMOVUPS     Z2, 512(AX)(BX*4)
+	VXORPS.BCST constants<>+0(SB), Z3, Z3
+	VMOVUPS     Z3, 576(AX)(BX*4)
+	ADDQ        $+256, CX
+	ADDQ        $+256, DX
+	ADDQ        $0x40, BX
+	JMP         rows1
+
+done3:
+	ADDQ $0x40, SI
+
+rows4:
+	SUBQ         $0x10, SI
+	JLT          done6
+	VBROADCASTSS constants<>+704(SB), Z0
+	MOVQ         96(AX), R9
+	MOVQ         CX, DI
+	MOVQ         DX, R8
+
+classes5:
+	VMOVUPS     (DI), Z1
+	VMOVUPS     Z1, (R8)
+	VMAXPS      Z1, Z0, Z0
+	ADDQ        184(AX), DI
+	ADDQ        $+1088, R8
+	DECQ        R9
+	JNE         classes5
+	VXORPS.BCST constants<>+0(SB), Z0, Z0
+	VMOVUPS     Z0, 384(AX)(BX*4)
+	ADDQ        $+64, CX
+	ADDQ        $+64, DX
+	ADDQ        $0x10, BX
+	JMP         rows4
+
+done6:
+	ADDQ $0x10, SI
 	VZEROUPPER
 	RET
 
@@ -11696,12 +12205,12 @@ folded4:
 	RET
 
 // func planeSumExpUniformFloat32AVX512(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
 
-	// planeSumExpUniformFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
+	// planeSumExpUniformFloat32AVX512 finds, for a vector of rows at a time, Σe = Σ exp(x−m) and Σd = Σ(x−m), and x_y.
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -11711,50 +12220,39 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Z7
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPS (BX), Z7, Z7
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
+loop1:
 	MOVQ         BX, DI
 	SUBQ         88(AX), DI
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VXORPS.BCST  constants<>+0(SB), Z7, Z8
-	VBROADCASTSS constants<>+704(SB), Z7
-	VMOVUPS      Z8, 384(AX)(BX*4)
-	VMOVDQU32    (DX), Z9
-	VBROADCASTSS constants<>+544(SB), Z10
+	VMOVUPS      384(AX)(BX*4), Z7
+	VMOVDQU32    (DX), Z8
+	VBROADCASTSS constants<>+544(SB), Z9
 	MOVQ         56(AX), R9
-	VBROADCASTSS constants<>+544(SB), Z11
+	VBROADCASTSS constants<>+544(SB), Z10
 	MOVQ         $+3008, R10
 
-clear3:
-	VMOVUPS Z11, (R9)(R10*1)
+clear2:
+	VMOVUPS Z10, (R9)(R10*1)
 	SUBQ    $0x40, R10
-	JGE     clear3
+	JGE     clear2
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes4:
+classes3:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x04
-	JLT        done5
+	JLT        done4
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched6
+	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
@@ -11768,236 +12266,231 @@ classes4:
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched6:
-	VADDPS        (R11), Z8, Z11
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
-	VMOVUPS       (R11), K1, Z10
-	VMAXPS        64(R11), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VADDPS        1088(R11), Z8, Z15
-	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       1088(R11), K2, Z10
-	VSUBPS        Z1, Z13, Z12
-	VMAXPS        1152(R11), Z7, Z7
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z15, Z16
-	VADDPS        2176(R11), Z8, Z17
-	VPERMPS       Z6, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
-	VPSLLD        $0x14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVUPS       2176(R11), K3, Z10
-	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z19
-	VMAXPS        2240(R11), Z7, Z7
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z15, Z19
-	VMOVUPS       Z17, Z21
-	VADDPS        3264(R11), Z8, Z22
-	VFMADD213PS   Z5, Z12, Z14
-	VPERMPS       Z6, Z16, Z20
-	VFMADD132PS   Z2, Z1, Z21
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K4
-	VMULPS        Z12, Z12, Z18
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVUPS       3264(R11), K4, Z10
-	VFMADD213PS   Z12, Z18, Z14
-	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z21, Z12
-	VMAXPS        3328(R11), Z7, Z7
-	VFMADD213PS.Z Z13, Z13, K1, Z14
+fetched5:
+	VADDPS        (R11), Z7, Z10
+	VPCMPEQD.BCST constants<>+544(SB), Z8, K1
+	VMOVUPS       (R11), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VADDPS        1088(R11), Z7, Z14
+	VCMPPS        $0x15, Z0, Z10, K1
+	VPCMPEQD.BCST constants<>+576(SB), Z8, K2
+	VSUBPS        Z1, Z12, Z11
+	VMOVUPS       1088(R11), K2, Z9
+	VFNMADD132PS  Z3, Z10, Z11
+	VMOVUPS       Z14, Z15
+	VPERMPS       Z6, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z15
+	VADDPS        2176(R11), Z7, Z16
+	VPSLLD        $0x14, Z12, Z12
+	VCMPPS        $0x15, Z0, Z14, K2
+	VPCMPEQD.BCST constants<>+608(SB), Z8, K3
+	VPADDD        Z13, Z12, Z12
+	VSUBPS        Z1, Z15, Z18
+	VMOVUPS       2176(R11), K3, Z9
 	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z17, Z12
-	VMOVUPS       Z22, Z20
-	VMOVUPS       Z14, (R11)
-	VFMADD213PS   Z5, Z19, Z13
-	VPERMPS       Z6, Z21, Z18
+	VFNMADD132PS  Z3, Z14, Z18
+	VMOVUPS       Z16, Z20
+	VFMADD213PS   Z5, Z11, Z13
+	VPERMPS       Z6, Z15, Z19
 	VFMADD132PS   Z2, Z1, Z20
-	VADDPS        (R9)(R10*1), Z14, Z14
-	VMULPS        Z19, Z19, Z23
-	VPSLLD        $0x14, Z21, Z21
-	VCMPPS        $0x15, Z0, Z22, K1
-	VMOVUPS       Z14, (R9)(R10*1)
-	VFMADD213PS   Z19, Z23, Z13
-	VPADDD        Z18, Z21, Z21
-	VSUBPS        Z1, Z20, Z14
-	VADDPS        2048(R9), Z11, Z11
-	VFMADD213PS.Z Z16, Z16, K2, Z13
-	VMOVUPS       Z4, Z16
-	VFNMADD132PS  Z3, Z22, Z14
-	VMOVUPS       Z11, 2048(R9)
-	VMOVUPS       Z13, 1088(R11)
-	VFMADD213PS   Z5, Z12, Z16
-	VPERMPS       Z6, Z20, Z11
-	VADDPS        64(R9)(R10*1), Z13, Z13
-	VMULPS        Z12, Z12, Z18
-	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       Z13, 64(R9)(R10*1)
-	VFMADD213PS   Z12, Z18, Z16
-	VPADDD        Z11, Z20, Z20
-	VADDPS        2112(R9), Z15, Z11
-	VFMADD213PS.Z Z21, Z21, K3, Z16
+	VADDPS        3264(R11), Z7, Z21
+	VMULPS        Z11, Z11, Z17
+	VPSLLD        $0x14, Z15, Z15
+	VCMPPS        $0x15, Z0, Z16, K3
+	VPCMPEQD.BCST constants<>+640(SB), Z8, K4
+	VFMADD213PS   Z11, Z17, Z13
+	VPADDD        Z19, Z15, Z15
+	VSUBPS        Z1, Z20, Z11
+	VMOVUPS       3264(R11), K4, Z9
+	VFMADD213PS.Z Z12, Z12, K1, Z13
 	VMOVUPS       Z4, Z12
-	VMOVUPS       Z11, 2112(R9)
-	VMOVUPS       Z16, 2176(R11)
-	VFMADD213PS   Z5, Z14, Z12
-	VADDPS        128(R9)(R10*1), Z16, Z11
-	VMULPS        Z14, Z14, Z13
-	VMOVUPS       Z11, 128(R9)(R10*1)
-	VFMADD213PS   Z14, Z13, Z12
-	VADDPS        2176(R9), Z17, Z11
-	VFMADD213PS.Z Z20, Z20, K1, Z12
-	VMOVUPS       Z11, 2176(R9)
-	VMOVUPS       Z12, 3264(R11)
-	VADDPS        192(R9)(R10*1), Z12, Z11
-	VMOVUPS       Z11, 192(R9)(R10*1)
-	VADDPS        2240(R9), Z22, Z11
-	VMOVUPS       Z11, 2240(R9)
+	VFNMADD132PS  Z3, Z16, Z11
+	VMOVUPS       Z21, Z19
+	VMOVUPS       Z13, (R11)
+	VFMADD213PS   Z5, Z18, Z12
+	VPERMPS       Z6, Z20, Z17
+	VFMADD132PS   Z2, Z1, Z19
+	VADDPS        (R9)(R10*1), Z13, Z13
+	VMULPS        Z18, Z18, Z22
+	VPSLLD        $0x14, Z20, Z20
+	VCMPPS        $0x15, Z0, Z21, K1
+	VMOVUPS       Z13, (R9)(R10*1)
+	VFMADD213PS   Z18, Z22, Z12
+	VPADDD        Z17, Z20, Z20
+	VSUBPS        Z1, Z19, Z13
+	VADDPS        2048(R9), Z10, Z10
+	VFMADD213PS.Z Z15, Z15, K2, Z12
+	VMOVUPS       Z4, Z15
+	VFNMADD132PS  Z3, Z21, Z13
+	VMOVUPS       Z10, 2048(R9)
+	VMOVUPS       Z12, 1088(R11)
+	VFMADD213PS   Z5, Z11, Z15
+	VPERMPS       Z6, Z19, Z10
+	VADDPS        64(R9)(R10*1), Z12, Z12
+	VMULPS        Z11, Z11, Z17
+	VPSLLD        $0x14, Z19, Z19
+	VMOVUPS       Z12, 64(R9)(R10*1)
+	VFMADD213PS   Z11, Z17, Z15
+	VPADDD        Z10, Z19, Z19
+	VADDPS        2112(R9), Z14, Z10
+	VFMADD213PS.Z Z20, Z20, K3, Z15
+	VMOVUPS       Z4, Z11
+	VMOVUPS       Z10, 2112(R9)
+	VMOVUPS       Z15, 2176(R11)
+	VFMADD213PS   Z5, Z13, Z11
+	VADDPS        128(R9)(R10*1), Z15, Z10
+	VMULPS        Z13, Z13, Z12
+	VMOVUPS       Z10, 128(R9)(R10*1)
+	VFMADD213PS   Z13, Z12, Z11
+	VADDPS        2176(R9), Z16, Z10
+	VFMADD213PS.Z Z19, Z19, K1, Z11
+	VMOVUPS       Z10, 2176(R9)
+	VMOVUPS       Z11, 3264(R11)
+	VADDPS        192(R9)(R10*1), Z11, Z10
+	VMOVUPS       Z10, 192(R9)(R10*1)
+	VADDPS        2240(R9), Z21, Z10
+	VMOVUPS       Z10, 2240(R9)
 	ADDQ          $0x04, R12
 	ADDQ          $+256, R9
 	ADDQ          $+4352, R11
-	VPSUBD.BCST   constants<>+672(SB), Z9, Z9
+	VPSUBD.BCST   constants<>+672(SB), Z8, Z8
 	TESTQ         $+15, R12
-	JNE           classes4
+	JNE           classes3
 	SUBQ          $+1024, R9
 	XORQ          $+1024, R10
-	JMP           classes4
+	JMP           classes3
 
-done5:
-classes7:
+done4:
+classes6:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x01
-	JLT        done8
+	JLT        done7
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched9
+	JEQ        fetched8
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched9:
-	VADDPS        (R11), Z8, Z11
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
-	VMOVUPS       (R11), K1, Z10
-	VMAXPS        64(R11), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VPERMPS       Z6, Z13, Z14
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z14, Z13, Z13
-	VMOVUPS       Z4, Z14
-	VFMADD213PS   Z5, Z12, Z14
-	VMULPS        Z12, Z12, Z15
-	VFMADD213PS   Z12, Z15, Z14
-	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VMOVUPS       Z14, (R11)
-	VADDPS        (R9)(R10*1), Z14, Z12
-	VMOVUPS       Z12, (R9)(R10*1)
-	VADDPS        2048(R9), Z11, Z11
-	VMOVUPS       Z11, 2048(R9)
+fetched8:
+	VADDPS        (R11), Z7, Z10
+	VPCMPEQD.BCST constants<>+544(SB), Z8, K1
+	VMOVUPS       (R11), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VCMPPS        $0x15, Z0, Z10, K1
+	VSUBPS        Z1, Z12, Z11
+	VFNMADD132PS  Z3, Z10, Z11
+	VPERMPS       Z6, Z12, Z13
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z13, Z12, Z12
+	VMOVUPS       Z4, Z13
+	VFMADD213PS   Z5, Z11, Z13
+	VMULPS        Z11, Z11, Z14
+	VFMADD213PS   Z11, Z14, Z13
+	VFMADD213PS.Z Z12, Z12, K1, Z13
+	VMOVUPS       Z13, (R11)
+	VADDPS        (R9)(R10*1), Z13, Z11
+	VMOVUPS       Z11, (R9)(R10*1)
+	VADDPS        2048(R9), Z10, Z10
+	VMOVUPS       Z10, 2048(R9)
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
 	ADDQ          $+1088, R11
-	VPSUBD.BCST   constants<>+576(SB), Z9, Z9
+	VPSUBD.BCST   constants<>+576(SB), Z8, Z8
 	TESTQ         $+15, R12
-	JNE           classes7
+	JNE           classes6
 	SUBQ          $+1024, R9
 	XORQ          $+1024, R10
-	JMP           classes7
+	JMP           classes6
 
-done8:
+done7:
 	MOVQ        56(AX), DI
 	CMPQ        96(AX), $0x02
-	JE          two10
-	VMOVUPS     (DI), Z8
-	VADDPS      1024(DI), Z8, Z8
-	VMOVUPS     64(DI), Z9
-	VADDPS      1088(DI), Z9, Z9
-	VADDPS      Z9, Z8, Z8
-	VMOVUPS     128(DI), Z9
-	VADDPS      1152(DI), Z9, Z9
-	VMOVUPS     192(DI), Z11
-	VADDPS      1216(DI), Z11, Z11
-	VADDPS      Z11, Z9, Z9
-	VADDPS      Z9, Z8, Z8
-	VMOVUPS     256(DI), Z9
-	VADDPS      1280(DI), Z9, Z9
-	VMOVUPS     320(DI), Z11
-	VADDPS      1344(DI), Z11, Z11
-	VADDPS      Z11, Z9, Z9
-	VMOVUPS     384(DI), Z11
-	VADDPS      1408(DI), Z11, Z11
-	VMOVUPS     448(DI), Z12
-	VADDPS      1472(DI), Z12, Z12
+	JE          two9
+	VMOVUPS     (DI), Z7
+	VADDPS      1024(DI), Z7, Z7
+	VMOVUPS     64(DI), Z8
+	VADDPS      1088(DI), Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	VMOVUPS     128(DI), Z8
+	VADDPS      1152(DI), Z8, Z8
+	VMOVUPS     192(DI), Z10
+	VADDPS      1216(DI), Z10, Z10
+	VADDPS      Z10, Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	VMOVUPS     256(DI), Z8
+	VADDPS      1280(DI), Z8, Z8
+	VMOVUPS     320(DI), Z10
+	VADDPS      1344(DI), Z10, Z10
+	VADDPS      Z10, Z8, Z8
+	VMOVUPS     384(DI), Z10
+	VADDPS      1408(DI), Z10, Z10
+	VMOVUPS     448(DI), Z11
+	VADDPS      1472(DI), Z11, Z11
+	VADDPS      Z11, Z10, Z10
+	VADDPS      Z10, Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	VMOVUPS     512(DI), Z8
+	VADDPS      1536(DI), Z8, Z8
+	VMOVUPS     576(DI), Z10
+	VADDPS      1600(DI), Z10, Z10
+	VADDPS      Z10, Z8, Z8
+	VMOVUPS     640(DI), Z10
+	VADDPS      1664(DI), Z10, Z10
+	VMOVUPS     704(DI), Z11
+	VADDPS      1728(DI), Z11, Z11
+	VADDPS      Z11, Z10, Z10
+	VADDPS      Z10, Z8, Z8
+	VMOVUPS     768(DI), Z10
+	VADDPS      1792(DI), Z10, Z10
+	VMOVUPS     832(DI), Z11
+	VADDPS      1856(DI), Z11, Z11
+	VADDPS      Z11, Z10, Z10
+	VMOVUPS     896(DI), Z11
+	VADDPS      1920(DI), Z11, Z11
+	VMOVUPS     960(DI), Z12
+	VADDPS      1984(DI), Z12, Z12
 	VADDPS      Z12, Z11, Z11
-	VADDPS      Z11, Z9, Z9
-	VADDPS      Z9, Z8, Z8
-	VMOVUPS     512(DI), Z9
-	VADDPS      1536(DI), Z9, Z9
-	VMOVUPS     576(DI), Z11
-	VADDPS      1600(DI), Z11, Z11
-	VADDPS      Z11, Z9, Z9
-	VMOVUPS     640(DI), Z11
-	VADDPS      1664(DI), Z11, Z11
-	VMOVUPS     704(DI), Z12
-	VADDPS      1728(DI), Z12, Z12
-	VADDPS      Z12, Z11, Z11
-	VADDPS      Z11, Z9, Z9
-	VMOVUPS     768(DI), Z11
-	VADDPS      1792(DI), Z11, Z11
-	VMOVUPS     832(DI), Z12
-	VADDPS      1856(DI), Z12, Z12
-	VADDPS      Z12, Z11, Z11
-	VMOVUPS     896(DI), Z12
-	VADDPS      1920(DI), Z12, Z12
-	VMOVUPS     960(DI), Z13
-	VADDPS      1984(DI), Z13, Z13
-	VADDPS      Z13, Z12, Z12
-	VADDPS      Z12, Z11, Z11
-	VADDPS      Z11, Z9, Z9
-	VADDPS      Z9, Z8, Z8
-	VADDPS.BCST constants<>+736(SB), Z8, Z8
-	VMOVUPS     Z8, 2496(AX)(BX*4)
+	VADDPS      Z11, Z10, Z10
+	VADDPS      Z10, Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	VADDPS.BCST constants<>+736(SB), Z7, Z7
+	VMOVUPS     Z7, 2496(AX)(BX*4)
 
-two10:
-	VMOVUPS 2048(DI), Z8
-	VADDPS  2112(DI), Z8, Z8
-	VMOVUPS 2176(DI), Z9
-	VADDPS  2240(DI), Z9, Z9
-	VADDPS  Z9, Z8, Z8
-	VMOVUPS 2304(DI), Z9
-	VADDPS  2368(DI), Z9, Z9
-	VMOVUPS 2432(DI), Z11
-	VADDPS  2496(DI), Z11, Z11
-	VADDPS  Z11, Z9, Z9
-	VADDPS  Z9, Z8, Z8
-	VMOVUPS 2560(DI), Z9
-	VADDPS  2624(DI), Z9, Z9
-	VMOVUPS 2688(DI), Z11
-	VADDPS  2752(DI), Z11, Z11
-	VADDPS  Z11, Z9, Z9
-	VMOVUPS 2816(DI), Z11
-	VADDPS  2880(DI), Z11, Z11
-	VMOVUPS 2944(DI), Z12
-	VADDPS  3008(DI), Z12, Z12
-	VADDPS  Z12, Z11, Z11
-	VADDPS  Z11, Z9, Z9
-	VADDPS  Z9, Z8, Z8
-	VMOVUPS Z8, 6720(AX)(BX*4)
-	VMOVUPS Z10, 4608(AX)(BX*4)
+two9:
+	VMOVUPS 2048(DI), Z7
+	VADDPS  2112(DI), Z7, Z7
+	VMOVUPS 2176(DI), Z8
+	VADDPS  2240(DI), Z8, Z8
+	VADDPS  Z8, Z7, Z7
+	VMOVUPS 2304(DI), Z8
+	VADDPS  2368(DI), Z8, Z8
+	VMOVUPS 2432(DI), Z10
+	VADDPS  2496(DI), Z10, Z10
+	VADDPS  Z10, Z8, Z8
+	VADDPS  Z8, Z7, Z7
+	VMOVUPS 2560(DI), Z8
+	VADDPS  2624(DI), Z8, Z8
+	VMOVUPS 2688(DI), Z10
+	VADDPS  2752(DI), Z10, Z10
+	VADDPS  Z10, Z8, Z8
+	VMOVUPS 2816(DI), Z10
+	VADDPS  2880(DI), Z10, Z10
+	VMOVUPS 2944(DI), Z11
+	VADDPS  3008(DI), Z11, Z11
+	VADDPS  Z11, Z10, Z10
+	VADDPS  Z10, Z8, Z8
+	VADDPS  Z8, Z7, Z7
+	VMOVUPS Z7, 6720(AX)(BX*4)
+	VMOVUPS Z9, 4608(AX)(BX*4)
 	ADDQ    $0x40, CX
 	ADDQ    $0x40, DX
 	ADDQ    $+16, BX
 	CMPQ    BX, SI
-	JLT     loop2
+	JLT     loop1
 	VZEROUPPER
 	RET
 
@@ -12046,12 +12539,12 @@ class2:
 	RET
 
 // func planeSumExpClasswiseFloat32AVX512(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
 
-	// planeSumExpClasswiseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
+	// planeSumExpClasswiseFloat32AVX512 finds, for a vector of rows at a time, Σe = Σ exp(x−m) and Σu·(x−m), and x_y.
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -12061,178 +12554,166 @@ TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Z7
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPS (BX), Z7, Z7
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
+loop1:
 	MOVQ         BX, DI
 	SUBQ         88(AX), DI
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VXORPS.BCST  constants<>+0(SB), Z7, Z8
-	VBROADCASTSS constants<>+704(SB), Z7
-	VMOVUPS      Z8, 384(AX)(BX*4)
-	VMOVDQU32    (DX), Z9
-	VBROADCASTSS constants<>+544(SB), Z10
+	VMOVUPS      384(AX)(BX*4), Z7
+	VMOVDQU32    (DX), Z8
+	VBROADCASTSS constants<>+544(SB), Z9
 	MOVQ         56(AX), R9
-	VBROADCASTSS constants<>+544(SB), Z11
+	VBROADCASTSS constants<>+544(SB), Z10
 	MOVQ         $+3008, R10
 
-clear3:
-	VMOVUPS Z11, (R9)(R10*1)
+clear2:
+	VMOVUPS Z10, (R9)(R10*1)
 	SUBQ    $0x40, R10
-	JGE     clear3
+	JGE     clear2
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes4:
+classes3:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x01
-	JLT        done5
+	JLT        done4
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched6
+	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched6:
-	VADDPS        (R11), Z8, Z11
+fetched5:
+	VADDPS        (R11), Z7, Z10
 	MOVQ          32(AX), R13
-	VBROADCASTSS  (R13)(R12*4), Z12
-	VMULPS        Z11, Z12, Z13
-	VBROADCASTSS  constants<>+544(SB), Z14
-	VCMPPS        $0x04, Z14, Z12, K1
-	VMOVAPS.Z     Z13, K1, Z13
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
-	VMOVUPS       (R11), K1, Z10
-	VMAXPS        64(R11), Z7, Z7
-	VMOVUPS       Z11, Z14
-	VFMADD132PS   Z2, Z1, Z14
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z14, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VPERMPS       Z6, Z14, Z11
-	VPSLLD        $0x14, Z14, Z14
-	VPADDD        Z11, Z14, Z14
-	VMOVUPS       Z4, Z11
-	VFMADD213PS   Z5, Z12, Z11
-	VMULPS        Z12, Z12, Z15
-	VFMADD213PS   Z12, Z15, Z11
-	VFMADD213PS.Z Z14, Z14, K1, Z11
-	VMOVUPS       Z11, (R11)
-	VADDPS        (R9)(R10*1), Z11, Z11
-	VMOVUPS       Z11, (R9)(R10*1)
-	VADDPS        2048(R9), Z13, Z11
-	VMOVUPS       Z11, 2048(R9)
+	VBROADCASTSS  (R13)(R12*4), Z11
+	VMULPS        Z10, Z11, Z12
+	VBROADCASTSS  constants<>+544(SB), Z13
+	VCMPPS        $0x04, Z13, Z11, K1
+	VMOVAPS.Z     Z12, K1, Z12
+	VPCMPEQD.BCST constants<>+544(SB), Z8, K1
+	VMOVUPS       (R11), K1, Z9
+	VMOVUPS       Z10, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VCMPPS        $0x15, Z0, Z10, K1
+	VSUBPS        Z1, Z13, Z11
+	VFNMADD132PS  Z3, Z10, Z11
+	VPERMPS       Z6, Z13, Z10
+	VPSLLD        $0x14, Z13, Z13
+	VPADDD        Z10, Z13, Z13
+	VMOVUPS       Z4, Z10
+	VFMADD213PS   Z5, Z11, Z10
+	VMULPS        Z11, Z11, Z14
+	VFMADD213PS   Z11, Z14, Z10
+	VFMADD213PS.Z Z13, Z13, K1, Z10
+	VMOVUPS       Z10, (R11)
+	VADDPS        (R9)(R10*1), Z10, Z10
+	VMOVUPS       Z10, (R9)(R10*1)
+	VADDPS        2048(R9), Z12, Z10
+	VMOVUPS       Z10, 2048(R9)
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
 	ADDQ          $+1088, R11
-	VPSUBD.BCST   constants<>+576(SB), Z9, Z9
+	VPSUBD.BCST   constants<>+576(SB), Z8, Z8
 	TESTQ         $+15, R12
-	JNE           classes4
+	JNE           classes3
 	SUBQ          $+1024, R9
 	XORQ          $+1024, R10
-	JMP           classes4
+	JMP           classes3
 
-done5:
+done4:
 	MOVQ        56(AX), DI
 	CMPQ        96(AX), $0x02
-	JE          two7
-	VMOVUPS     (DI), Z8
-	VADDPS      1024(DI), Z8, Z8
-	VMOVUPS     64(DI), Z9
-	VADDPS      1088(DI), Z9, Z9
-	VADDPS      Z9, Z8, Z8
-	VMOVUPS     128(DI), Z9
-	VADDPS      1152(DI), Z9, Z9
-	VMOVUPS     192(DI), Z11
-	VADDPS      1216(DI), Z11, Z11
-	VADDPS      Z11, Z9, Z9
-	VADDPS      Z9, Z8, Z8
-	VMOVUPS     256(DI), Z9
-	VADDPS      1280(DI), Z9, Z9
-	VMOVUPS     320(DI), Z11
-	VADDPS      1344(DI), Z11, Z11
-	VADDPS      Z11, Z9, Z9
-	VMOVUPS     384(DI), Z11
-	VADDPS      1408(DI), Z11, Z11
-	VMOVUPS     448(DI), Z12
-	VADDPS      1472(DI), Z12, Z12
+	JE          two6
+	VMOVUPS     (DI), Z7
+	VADDPS      1024(DI), Z7, Z7
+	VMOVUPS     64(DI), Z8
+	VADDPS      1088(DI), Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	VMOVUPS     128(DI), Z8
+	VADDPS      1152(DI), Z8, Z8
+	VMOVUPS     192(DI), Z10
+	VADDPS      1216(DI), Z10, Z10
+	VADDPS      Z10, Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	VMOVUPS     256(DI), Z8
+	VADDPS      1280(DI), Z8, Z8
+	VMOVUPS     320(DI), Z10
+	VADDPS      1344(DI), Z10, Z10
+	VADDPS      Z10, Z8, Z8
+	VMOVUPS     384(DI), Z10
+	VADDPS      1408(DI), Z10, Z10
+	VMOVUPS     448(DI), Z11
+	VADDPS      1472(DI), Z11, Z11
+	VADDPS      Z11, Z10, Z10
+	VADDPS      Z10, Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	VMOVUPS     512(DI), Z8
+	VADDPS      1536(DI), Z8, Z8
+	VMOVUPS     576(DI), Z10
+	VADDPS      1600(DI), Z10, Z10
+	VADDPS      Z10, Z8, Z8
+	VMOVUPS     640(DI), Z10
+	VADDPS      1664(DI), Z10, Z10
+	VMOVUPS     704(DI), Z11
+	VADDPS      1728(DI), Z11, Z11
+	VADDPS      Z11, Z10, Z10
+	VADDPS      Z10, Z8, Z8
+	VMOVUPS     768(DI), Z10
+	VADDPS      1792(DI), Z10, Z10
+	VMOVUPS     832(DI), Z11
+	VADDPS      1856(DI), Z11, Z11
+	VADDPS      Z11, Z10, Z10
+	VMOVUPS     896(DI), Z11
+	VADDPS      1920(DI), Z11, Z11
+	VMOVUPS     960(DI), Z12
+	VADDPS      1984(DI), Z12, Z12
 	VADDPS      Z12, Z11, Z11
-	VADDPS      Z11, Z9, Z9
-	VADDPS      Z9, Z8, Z8
-	VMOVUPS     512(DI), Z9
-	VADDPS      1536(DI), Z9, Z9
-	VMOVUPS     576(DI), Z11
-	VADDPS      1600(DI), Z11, Z11
-	VADDPS      Z11, Z9, Z9
-	VMOVUPS     640(DI), Z11
-	VADDPS      1664(DI), Z11, Z11
-	VMOVUPS     704(DI), Z12
-	VADDPS      1728(DI), Z12, Z12
-	VADDPS      Z12, Z11, Z11
-	VADDPS      Z11, Z9, Z9
-	VMOVUPS     768(DI), Z11
-	VADDPS      1792(DI), Z11, Z11
-	VMOVUPS     832(DI), Z12
-	VADDPS      1856(DI), Z12, Z12
-	VADDPS      Z12, Z11, Z11
-	VMOVUPS     896(DI), Z12
-	VADDPS      1920(DI), Z12, Z12
-	VMOVUPS     960(DI), Z13
-	VADDPS      1984(DI), Z13, Z13
-	VADDPS      Z13, Z12, Z12
-	VADDPS      Z12, Z11, Z11
-	VADDPS      Z11, Z9, Z9
-	VADDPS      Z9, Z8, Z8
-	VADDPS.BCST constants<>+736(SB), Z8, Z8
-	VMOVUPS     Z8, 2496(AX)(BX*4)
+	VADDPS      Z11, Z10, Z10
+	VADDPS      Z10, Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	VADDPS.BCST constants<>+736(SB), Z7, Z7
+	VMOVUPS     Z7, 2496(AX)(BX*4)
 
-two7:
-	VMOVUPS 2048(DI), Z8
-	VADDPS  2112(DI), Z8, Z8
-	VMOVUPS 2176(DI), Z9
-	VADDPS  2240(DI), Z9, Z9
-	VADDPS  Z9, Z8, Z8
-	VMOVUPS 2304(DI), Z9
-	VADDPS  2368(DI), Z9, Z9
-	VMOVUPS 2432(DI), Z11
-	VADDPS  2496(DI), Z11, Z11
-	VADDPS  Z11, Z9, Z9
-	VADDPS  Z9, Z8, Z8
-	VMOVUPS 2560(DI), Z9
-	VADDPS  2624(DI), Z9, Z9
-	VMOVUPS 2688(DI), Z11
-	VADDPS  2752(DI), Z11, Z11
-	VADDPS  Z11, Z9, Z9
-	VMOVUPS 2816(DI), Z11
-	VADDPS  2880(DI), Z11, Z11
-	VMOVUPS 2944(DI), Z12
-	VADDPS  3008(DI), Z12, Z12
-	VADDPS  Z12, Z11, Z11
-	VADDPS  Z11, Z9, Z9
-	VADDPS  Z9, Z8, Z8
-	VMOVUPS Z8, 6720(AX)(BX*4)
-	VMOVUPS Z10, 4608(AX)(BX*4)
+two6:
+	VMOVUPS 2048(DI), Z7
+	VADDPS  2112(DI), Z7, Z7
+	VMOVUPS 2176(DI), Z8
+	VADDPS  2240(DI), Z8, Z8
+	VADDPS  Z8, Z7, Z7
+	VMOVUPS 2304(DI), Z8
+	VADDPS  2368(DI), Z8, Z8
+	VMOVUPS 2432(DI), Z10
+	VADDPS  2496(DI), Z10, Z10
+	VADDPS  Z10, Z8, Z8
+	VADDPS  Z8, Z7, Z7
+	VMOVUPS 2560(DI), Z8
+	VADDPS  2624(DI), Z8, Z8
+	VMOVUPS 2688(DI), Z10
+	VADDPS  2752(DI), Z10, Z10
+	VADDPS  Z10, Z8, Z8
+	VMOVUPS 2816(DI), Z10
+	VADDPS  2880(DI), Z10, Z10
+	VMOVUPS 2944(DI), Z11
+	VADDPS  3008(DI), Z11, Z11
+	VADDPS  Z11, Z10, Z10
+	VADDPS  Z10, Z8, Z8
+	VADDPS  Z8, Z7, Z7
+	VMOVUPS Z7, 6720(AX)(BX*4)
+	VMOVUPS Z9, 4608(AX)(BX*4)
 	ADDQ    $0x40, CX
 	ADDQ    $0x40, DX
 	ADDQ    $+16, BX
 	CMPQ    BX, SI
-	JLT     loop2
+	JLT     loop1
 	VZEROUPPER
 	RET
 
@@ -12284,12 +12765,12 @@ class2:
 	RET
 
 // func planeSumExpDenseFloat32AVX512(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
 
-	// planeSumExpDenseFloat32AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
+	// planeSumExpDenseFloat32AVX512 finds, for a vector of rows at a time, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -12300,201 +12781,189 @@ TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
-	VBROADCASTSS constants<>+704(SB), Z7
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPS (BX), Z7, Z7
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
+loop1:
 	MOVQ         BX, DI
 	SUBQ         88(AX), DI
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VXORPS.BCST  constants<>+0(SB), Z7, Z8
-	VBROADCASTSS constants<>+704(SB), Z7
-	VMOVUPS      Z8, 384(AX)(BX*4)
+	VMOVUPS      384(AX)(BX*4), Z7
 	MOVQ         56(AX), R9
-	VBROADCASTSS constants<>+544(SB), Z9
+	VBROADCASTSS constants<>+544(SB), Z8
 	MOVQ         $+4032, R10
 
-clear3:
-	VMOVUPS Z9, (R9)(R10*1)
+clear2:
+	VMOVUPS Z8, (R9)(R10*1)
 	SUBQ    $0x40, R10
-	JGE     clear3
+	JGE     clear2
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes4:
+classes3:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x01
-	JLT        done5
+	JLT        done4
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched6
+	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched6:
-	VADDPS        (R11), Z8, Z9
-	VMOVUPS       (R11)(DX*1), Z10
+fetched5:
+	VADDPS        (R11), Z7, Z8
+	VMOVUPS       (R11)(DX*1), Z9
 	MOVQ          40(AX), R13
-	VBROADCASTSS  (R13)(R12*4), Z11
+	VBROADCASTSS  (R13)(R12*4), Z10
 	MOVQ          32(AX), R13
-	VBROADCASTSS  (R13)(R12*4), Z12
-	VFMADD213PS   Z12, Z11, Z10
-	VMULPS        Z9, Z10, Z11
-	VBROADCASTSS  constants<>+544(SB), Z12
-	VCMPPS        $0x04, Z12, Z10, K1
-	VMOVAPS.Z     Z11, K1, Z11
-	VMAXPS        64(R11), Z7, Z7
-	VMOVUPS       Z9, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z9, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z9, Z12
-	VPERMPS       Z6, Z13, Z9
-	VPSLLD        $0x14, Z13, Z13
-	VPADDD        Z9, Z13, Z13
-	VMOVUPS       Z4, Z9
-	VFMADD213PS   Z5, Z12, Z9
-	VMULPS        Z12, Z12, Z14
-	VFMADD213PS   Z12, Z14, Z9
-	VFMADD213PS.Z Z13, Z13, K1, Z9
-	VMOVUPS       Z9, (R11)
-	VADDPS        (R9)(R10*1), Z9, Z9
-	VMOVUPS       Z9, (R9)(R10*1)
-	VADDPS        2048(R9), Z11, Z9
-	VMOVUPS       Z9, 2048(R9)
-	VADDPS        3072(R9), Z10, Z9
-	VMOVUPS       Z9, 3072(R9)
+	VBROADCASTSS  (R13)(R12*4), Z11
+	VFMADD213PS   Z11, Z10, Z9
+	VMULPS        Z8, Z9, Z10
+	VBROADCASTSS  constants<>+544(SB), Z11
+	VCMPPS        $0x04, Z11, Z9, K1
+	VMOVAPS.Z     Z10, K1, Z10
+	VMOVUPS       Z8, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VCMPPS        $0x15, Z0, Z8, K1
+	VSUBPS        Z1, Z12, Z11
+	VFNMADD132PS  Z3, Z8, Z11
+	VPERMPS       Z6, Z12, Z8
+	VPSLLD        $0x14, Z12, Z12
+	VPADDD        Z8, Z12, Z12
+	VMOVUPS       Z4, Z8
+	VFMADD213PS   Z5, Z11, Z8
+	VMULPS        Z11, Z11, Z13
+	VFMADD213PS   Z11, Z13, Z8
+	VFMADD213PS.Z Z12, Z12, K1, Z8
+	VMOVUPS       Z8, (R11)
+	VADDPS        (R9)(R10*1), Z8, Z8
+	VMOVUPS       Z8, (R9)(R10*1)
+	VADDPS        2048(R9), Z10, Z8
+	VMOVUPS       Z8, 2048(R9)
+	VADDPS        3072(R9), Z9, Z8
+	VMOVUPS       Z8, 3072(R9)
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
 	ADDQ          $+1088, R11
 	TESTQ         $+15, R12
-	JNE           classes4
+	JNE           classes3
 	SUBQ          $+1024, R9
 	XORQ          $+1024, R10
-	JMP           classes4
+	JMP           classes3
 
-done5:
+done4:
 	MOVQ        56(AX), DI
 	CMPQ        96(AX), $0x02
-	JE          two7
-	VMOVUPS     (DI), Z8
-	VADDPS      1024(DI), Z8, Z8
-	VMOVUPS     64(DI), Z9
-	VADDPS      1088(DI), Z9, Z9
+	JE          two6
+	VMOVUPS     (DI), Z7
+	VADDPS      1024(DI), Z7, Z7
+	VMOVUPS     64(DI), Z8
+	VADDPS      1088(DI), Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	VMOVUPS     128(DI), Z8
+	VADDPS      1152(DI), Z8, Z8
+	VMOVUPS     192(DI), Z9
+	VADDPS      1216(DI), Z9, Z9
 	VADDPS      Z9, Z8, Z8
-	VMOVUPS     128(DI), Z9
-	VADDPS      1152(DI), Z9, Z9
-	VMOVUPS     192(DI), Z10
-	VADDPS      1216(DI), Z10, Z10
+	VADDPS      Z8, Z7, Z7
+	VMOVUPS     256(DI), Z8
+	VADDPS      1280(DI), Z8, Z8
+	VMOVUPS     320(DI), Z9
+	VADDPS      1344(DI), Z9, Z9
+	VADDPS      Z9, Z8, Z8
+	VMOVUPS     384(DI), Z9
+	VADDPS      1408(DI), Z9, Z9
+	VMOVUPS     448(DI), Z10
+	VADDPS      1472(DI), Z10, Z10
 	VADDPS      Z10, Z9, Z9
 	VADDPS      Z9, Z8, Z8
-	VMOVUPS     256(DI), Z9
-	VADDPS      1280(DI), Z9, Z9
-	VMOVUPS     320(DI), Z10
-	VADDPS      1344(DI), Z10, Z10
+	VADDPS      Z8, Z7, Z7
+	VMOVUPS     512(DI), Z8
+	VADDPS      1536(DI), Z8, Z8
+	VMOVUPS     576(DI), Z9
+	VADDPS      1600(DI), Z9, Z9
+	VADDPS      Z9, Z8, Z8
+	VMOVUPS     640(DI), Z9
+	VADDPS      1664(DI), Z9, Z9
+	VMOVUPS     704(DI), Z10
+	VADDPS      1728(DI), Z10, Z10
 	VADDPS      Z10, Z9, Z9
-	VMOVUPS     384(DI), Z10
-	VADDPS      1408(DI), Z10, Z10
-	VMOVUPS     448(DI), Z11
-	VADDPS      1472(DI), Z11, Z11
+	VADDPS      Z9, Z8, Z8
+	VMOVUPS     768(DI), Z9
+	VADDPS      1792(DI), Z9, Z9
+	VMOVUPS     832(DI), Z10
+	VADDPS      1856(DI), Z10, Z10
+	VADDPS      Z10, Z9, Z9
+	VMOVUPS     896(DI), Z10
+	VADDPS      1920(DI), Z10, Z10
+	VMOVUPS     960(DI), Z11
+	VADDPS      1984(DI), Z11, Z11
 	VADDPS      Z11, Z10, Z10
 	VADDPS      Z10, Z9, Z9
 	VADDPS      Z9, Z8, Z8
-	VMOVUPS     512(DI), Z9
-	VADDPS      1536(DI), Z9, Z9
-	VMOVUPS     576(DI), Z10
-	VADDPS      1600(DI), Z10, Z10
-	VADDPS      Z10, Z9, Z9
-	VMOVUPS     640(DI), Z10
-	VADDPS      1664(DI), Z10, Z10
-	VMOVUPS     704(DI), Z11
-	VADDPS      1728(DI), Z11, Z11
-	VADDPS      Z11, Z10, Z10
-	VADDPS      Z10, Z9, Z9
-	VMOVUPS     768(DI), Z10
-	VADDPS      1792(DI), Z10, Z10
-	VMOVUPS     832(DI), Z11
-	VADDPS      1856(DI), Z11, Z11
-	VADDPS      Z11, Z10, Z10
-	VMOVUPS     896(DI), Z11
-	VADDPS      1920(DI), Z11, Z11
-	VMOVUPS     960(DI), Z12
-	VADDPS      1984(DI), Z12, Z12
-	VADDPS      Z12, Z11, Z11
-	VADDPS      Z11, Z10, Z10
-	VADDPS      Z10, Z9, Z9
-	VADDPS      Z9, Z8, Z8
-	VADDPS.BCST constants<>+736(SB), Z8, Z8
-	VMOVUPS     Z8, 2496(AX)(BX*4)
+	VADDPS      Z8, Z7, Z7
+	VADDPS.BCST constants<>+736(SB), Z7, Z7
+	VMOVUPS     Z7, 2496(AX)(BX*4)
 
-two7:
-	VMOVUPS 2048(DI), Z8
-	VADDPS  2112(DI), Z8, Z8
-	VMOVUPS 2176(DI), Z9
-	VADDPS  2240(DI), Z9, Z9
+two6:
+	VMOVUPS 2048(DI), Z7
+	VADDPS  2112(DI), Z7, Z7
+	VMOVUPS 2176(DI), Z8
+	VADDPS  2240(DI), Z8, Z8
+	VADDPS  Z8, Z7, Z7
+	VMOVUPS 2304(DI), Z8
+	VADDPS  2368(DI), Z8, Z8
+	VMOVUPS 2432(DI), Z9
+	VADDPS  2496(DI), Z9, Z9
 	VADDPS  Z9, Z8, Z8
-	VMOVUPS 2304(DI), Z9
-	VADDPS  2368(DI), Z9, Z9
-	VMOVUPS 2432(DI), Z10
-	VADDPS  2496(DI), Z10, Z10
+	VADDPS  Z8, Z7, Z7
+	VMOVUPS 2560(DI), Z8
+	VADDPS  2624(DI), Z8, Z8
+	VMOVUPS 2688(DI), Z9
+	VADDPS  2752(DI), Z9, Z9
+	VADDPS  Z9, Z8, Z8
+	VMOVUPS 2816(DI), Z9
+	VADDPS  2880(DI), Z9, Z9
+	VMOVUPS 2944(DI), Z10
+	VADDPS  3008(DI), Z10, Z10
 	VADDPS  Z10, Z9, Z9
 	VADDPS  Z9, Z8, Z8
-	VMOVUPS 2560(DI), Z9
-	VADDPS  2624(DI), Z9, Z9
-	VMOVUPS 2688(DI), Z10
-	VADDPS  2752(DI), Z10, Z10
-	VADDPS  Z10, Z9, Z9
-	VMOVUPS 2816(DI), Z10
-	VADDPS  2880(DI), Z10, Z10
-	VMOVUPS 2944(DI), Z11
-	VADDPS  3008(DI), Z11, Z11
-	VADDPS  Z11, Z10, Z10
+	VADDPS  Z8, Z7, Z7
+	VMOVUPS Z7, 6720(AX)(BX*4)
+	VMOVUPS 3072(DI), Z7
+	VADDPS  3136(DI), Z7, Z7
+	VMOVUPS 3200(DI), Z8
+	VADDPS  3264(DI), Z8, Z8
+	VADDPS  Z8, Z7, Z7
+	VMOVUPS 3328(DI), Z8
+	VADDPS  3392(DI), Z8, Z8
+	VMOVUPS 3456(DI), Z9
+	VADDPS  3520(DI), Z9, Z9
+	VADDPS  Z9, Z8, Z8
+	VADDPS  Z8, Z7, Z7
+	VMOVUPS 3584(DI), Z8
+	VADDPS  3648(DI), Z8, Z8
+	VMOVUPS 3712(DI), Z9
+	VADDPS  3776(DI), Z9, Z9
+	VADDPS  Z9, Z8, Z8
+	VMOVUPS 3840(DI), Z9
+	VADDPS  3904(DI), Z9, Z9
+	VMOVUPS 3968(DI), Z10
+	VADDPS  4032(DI), Z10, Z10
 	VADDPS  Z10, Z9, Z9
 	VADDPS  Z9, Z8, Z8
-	VMOVUPS Z8, 6720(AX)(BX*4)
-	VMOVUPS 3072(DI), Z8
-	VADDPS  3136(DI), Z8, Z8
-	VMOVUPS 3200(DI), Z9
-	VADDPS  3264(DI), Z9, Z9
-	VADDPS  Z9, Z8, Z8
-	VMOVUPS 3328(DI), Z9
-	VADDPS  3392(DI), Z9, Z9
-	VMOVUPS 3456(DI), Z10
-	VADDPS  3520(DI), Z10, Z10
-	VADDPS  Z10, Z9, Z9
-	VADDPS  Z9, Z8, Z8
-	VMOVUPS 3584(DI), Z9
-	VADDPS  3648(DI), Z9, Z9
-	VMOVUPS 3712(DI), Z10
-	VADDPS  3776(DI), Z10, Z10
-	VADDPS  Z10, Z9, Z9
-	VMOVUPS 3840(DI), Z10
-	VADDPS  3904(DI), Z10, Z10
-	VMOVUPS 3968(DI), Z11
-	VADDPS  4032(DI), Z11, Z11
-	VADDPS  Z11, Z10, Z10
-	VADDPS  Z10, Z9, Z9
-	VADDPS  Z9, Z8, Z8
-	VMOVUPS Z8, 8832(AX)(BX*4)
+	VADDPS  Z8, Z7, Z7
+	VMOVUPS Z7, 8832(AX)(BX*4)
 	ADDQ    $0x40, CX
 	ADDQ    $+16, BX
 	CMPQ    BX, SI
-	JLT     loop2
+	JLT     loop1
 	VZEROUPPER
 	RET
 
@@ -13862,12 +14331,12 @@ done3:
 	RET
 
 // func planeSumExpUniformFloat64AVX512(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
 
-	// planeSumExpUniformFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σd = Σ(x−m), and what the targets' classes have.
+	// planeSumExpUniformFloat64AVX512 finds, for a vector of rows at a time, Σe = Σ exp(x−m) and Σd = Σ(x−m), and x_y.
 	VBROADCASTSD constants<>+1248(SB), Z0
 	VBROADCASTSD constants<>+1280(SB), Z1
 	VBROADCASTSD constants<>+1312(SB), Z2
@@ -13882,50 +14351,39 @@ TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VMOVUPD      constants<>+2656(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSD constants<>+896(SB), Z12
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPD (BX), Z12, Z12
-	ADDQ   $+2176, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
+loop1:
 	MOVQ         BX, DI
 	SUBQ         88(AX), DI
 	SHLQ         $0x03, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VXORPD.BCST  constants<>+1216(SB), Z12, Z13
-	VBROADCASTSD constants<>+896(SB), Z12
-	VMOVUPD      Z13, 384(AX)(BX*8)
-	VPMOVSXDQ    (DX), Z14
-	VBROADCASTSD constants<>+544(SB), Z15
+	VMOVUPD      384(AX)(BX*8), Z12
+	VPMOVSXDQ    (DX), Z13
+	VBROADCASTSD constants<>+544(SB), Z14
 	MOVQ         56(AX), R9
-	VBROADCASTSD constants<>+544(SB), Z16
+	VBROADCASTSD constants<>+544(SB), Z15
 	MOVQ         $+1472, R10
 
-clear3:
-	VMOVUPD Z16, (R9)(R10*1)
+clear2:
+	VMOVUPD Z15, (R9)(R10*1)
 	SUBQ    $0x40, R10
-	JGE     clear3
+	JGE     clear2
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes4:
+classes3:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x04
-	JLT        done5
+	JLT        done4
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched6
+	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
@@ -13939,230 +14397,225 @@ classes4:
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched6:
-	VADDPD        (R11), Z13, Z16
-	VPCMPEQQ.BCST constants<>+544(SB), Z14, K1
-	VMOVUPD       (R11), K1, Z15
-	VMAXPD        64(R11), Z12, Z12
-	VMOVUPD       Z16, Z18
-	VFMADD132PD   Z2, Z1, Z18
-	VCMPPD        $0x15, Z0, Z16, K1
-	VSUBPD        Z1, Z18, Z17
-	VMOVUPD       Z16, Z19
-	VADDPD        2176(R11), Z13, Z20
-	VFNMADD231PD  Z3, Z17, Z19
-	VPCMPEQQ.BCST constants<>+1664(SB), Z14, K2
-	VFNMADD231PD  Z4, Z17, Z19
-	VMOVUPD       2176(R11), K2, Z15
-	VPERMPD       Z11, Z18, Z17
-	VMAXPD        2240(R11), Z12, Z12
-	VPSLLQ        $0x31, Z18, Z18
-	VMOVUPD       Z20, Z21
-	VPADDQ        Z17, Z18, Z18
-	VFMADD132PD   Z2, Z1, Z21
-	VMOVUPD       Z5, Z17
-	VCMPPD        $0x15, Z0, Z20, K2
-	VFMADD213PD   Z6, Z19, Z17
-	VSUBPD        Z1, Z21, Z22
-	VFMADD213PD   Z7, Z19, Z17
-	VMOVUPD       Z20, Z23
-	VADDPD        4352(R11), Z13, Z25
-	VFMADD213PD   Z8, Z19, Z17
-	VFNMADD231PD  Z3, Z22, Z23
-	VPCMPEQQ.BCST constants<>+1696(SB), Z14, K3
-	VFMADD213PD   Z9, Z19, Z17
-	VFNMADD231PD  Z4, Z22, Z23
-	VMOVUPD       4352(R11), K3, Z15
-	VFMADD213PD   Z10, Z19, Z17
-	VPERMPD       Z11, Z21, Z24
-	VMAXPD        4416(R11), Z12, Z12
-	VMULPD        Z19, Z19, Z22
-	VPSLLQ        $0x31, Z21, Z21
-	VMOVUPD       Z25, Z26
-	VFMADD213PD   Z19, Z22, Z17
-	VPADDQ        Z24, Z21, Z21
-	VFMADD132PD   Z2, Z1, Z26
-	VFMADD213PD.Z Z18, Z18, K1, Z17
-	VMOVUPD       Z5, Z18
-	VCMPPD        $0x15, Z0, Z25, K1
-	VMOVUPD       Z17, (R11)
-	VFMADD213PD   Z6, Z23, Z18
-	VSUBPD        Z1, Z26, Z19
-	VADDPD        (R9)(R10*1), Z17, Z17
-	VFMADD213PD   Z7, Z23, Z18
-	VMOVUPD       Z25, Z22
-	VADDPD        6528(R11), Z13, Z24
-	VMOVUPD       Z17, (R9)(R10*1)
-	VFMADD213PD   Z8, Z23, Z18
-	VFNMADD231PD  Z3, Z19, Z22
-	VPCMPEQQ.BCST constants<>+1728(SB), Z14, K3
-	VADDPD        1024(R9), Z16, Z16
-	VFMADD213PD   Z9, Z23, Z18
-	VFNMADD231PD  Z4, Z19, Z22
-	VMOVUPD       6528(R11), K3, Z15
-	VMOVUPD       Z16, 1024(R9)
-	VFMADD213PD   Z10, Z23, Z18
-	VPERMPD       Z11, Z26, Z17
-	VMAXPD        6592(R11), Z12, Z12
-	VMULPD        Z23, Z23, Z16
-	VPSLLQ        $0x31, Z26, Z26
-	VMOVUPD       Z24, Z19
-	VFMADD213PD   Z23, Z16, Z18
-	VPADDQ        Z17, Z26, Z26
-	VFMADD132PD   Z2, Z1, Z19
-	VFMADD213PD.Z Z21, Z21, K2, Z18
+fetched5:
+	VADDPD        (R11), Z12, Z15
+	VPCMPEQQ.BCST constants<>+544(SB), Z13, K1
+	VMOVUPD       (R11), K1, Z14
+	VMOVUPD       Z15, Z17
+	VFMADD132PD   Z2, Z1, Z17
+	VCMPPD        $0x15, Z0, Z15, K1
+	VSUBPD        Z1, Z17, Z16
+	VMOVUPD       Z15, Z18
+	VFNMADD231PD  Z3, Z16, Z18
+	VADDPD        2176(R11), Z12, Z19
+	VFNMADD231PD  Z4, Z16, Z18
+	VPCMPEQQ.BCST constants<>+1664(SB), Z13, K2
+	VPERMPD       Z11, Z17, Z16
+	VMOVUPD       2176(R11), K2, Z14
+	VPSLLQ        $0x31, Z17, Z17
+	VMOVUPD       Z19, Z20
+	VPADDQ        Z16, Z17, Z17
+	VFMADD132PD   Z2, Z1, Z20
 	VMOVUPD       Z5, Z16
-	VCMPPD        $0x15, Z0, Z24, K2
-	VMOVUPD       Z18, 2176(R11)
-	VFMADD213PD   Z6, Z22, Z16
-	VSUBPD        Z1, Z19, Z17
-	VADDPD        64(R9)(R10*1), Z18, Z18
-	VFMADD213PD   Z7, Z22, Z16
-	VMOVUPD       Z24, Z21
-	VMOVUPD       Z18, 64(R9)(R10*1)
-	VFMADD213PD   Z8, Z22, Z16
-	VFNMADD231PD  Z3, Z17, Z21
-	VADDPD        1088(R9), Z20, Z18
-	VFMADD213PD   Z9, Z22, Z16
-	VFNMADD231PD  Z4, Z17, Z21
-	VMOVUPD       Z18, 1088(R9)
-	VFMADD213PD   Z10, Z22, Z16
-	VPERMPD       Z11, Z19, Z18
-	VMULPD        Z22, Z22, Z17
-	VPSLLQ        $0x31, Z19, Z19
-	VFMADD213PD   Z22, Z17, Z16
-	VPADDQ        Z18, Z19, Z19
-	VFMADD213PD.Z Z26, Z26, K1, Z16
+	VCMPPD        $0x15, Z0, Z19, K2
+	VFMADD213PD   Z6, Z18, Z16
+	VSUBPD        Z1, Z20, Z21
+	VFMADD213PD   Z7, Z18, Z16
+	VMOVUPD       Z19, Z22
+	VFMADD213PD   Z8, Z18, Z16
+	VFNMADD231PD  Z3, Z21, Z22
+	VADDPD        4352(R11), Z12, Z24
+	VFMADD213PD   Z9, Z18, Z16
+	VFNMADD231PD  Z4, Z21, Z22
+	VPCMPEQQ.BCST constants<>+1696(SB), Z13, K3
+	VFMADD213PD   Z10, Z18, Z16
+	VPERMPD       Z11, Z20, Z23
+	VMOVUPD       4352(R11), K3, Z14
+	VMULPD        Z18, Z18, Z21
+	VPSLLQ        $0x31, Z20, Z20
+	VMOVUPD       Z24, Z25
+	VFMADD213PD   Z18, Z21, Z16
+	VPADDQ        Z23, Z20, Z20
+	VFMADD132PD   Z2, Z1, Z25
+	VFMADD213PD.Z Z17, Z17, K1, Z16
 	VMOVUPD       Z5, Z17
-	VMOVUPD       Z16, 4352(R11)
-	VFMADD213PD   Z6, Z21, Z17
-	VADDPD        128(R9)(R10*1), Z16, Z16
-	VFMADD213PD   Z7, Z21, Z17
-	VMOVUPD       Z16, 128(R9)(R10*1)
-	VFMADD213PD   Z8, Z21, Z17
-	VADDPD        1152(R9), Z25, Z16
-	VFMADD213PD   Z9, Z21, Z17
-	VMOVUPD       Z16, 1152(R9)
-	VFMADD213PD   Z10, Z21, Z17
-	VMULPD        Z21, Z21, Z16
-	VFMADD213PD   Z21, Z16, Z17
-	VFMADD213PD.Z Z19, Z19, K2, Z17
+	VCMPPD        $0x15, Z0, Z24, K1
+	VMOVUPD       Z16, (R11)
+	VFMADD213PD   Z6, Z22, Z17
+	VSUBPD        Z1, Z25, Z18
+	VADDPD        (R9)(R10*1), Z16, Z16
+	VFMADD213PD   Z7, Z22, Z17
+	VMOVUPD       Z24, Z21
+	VMOVUPD       Z16, (R9)(R10*1)
+	VFMADD213PD   Z8, Z22, Z17
+	VFNMADD231PD  Z3, Z18, Z21
+	VADDPD        6528(R11), Z12, Z16
+	VADDPD        1024(R9), Z15, Z15
+	VFMADD213PD   Z9, Z22, Z17
+	VFNMADD231PD  Z4, Z18, Z21
+	VPCMPEQQ.BCST constants<>+1728(SB), Z13, K3
+	VMOVUPD       Z15, 1024(R9)
+	VFMADD213PD   Z10, Z22, Z17
+	VPERMPD       Z11, Z25, Z18
+	VMOVUPD       6528(R11), K3, Z14
+	VMULPD        Z22, Z22, Z15
+	VPSLLQ        $0x31, Z25, Z25
+	VMOVUPD       Z16, Z23
+	VFMADD213PD   Z22, Z15, Z17
+	VPADDQ        Z18, Z25, Z25
+	VFMADD132PD   Z2, Z1, Z23
+	VFMADD213PD.Z Z20, Z20, K2, Z17
+	VMOVUPD       Z5, Z15
+	VCMPPD        $0x15, Z0, Z16, K2
+	VMOVUPD       Z17, 2176(R11)
+	VFMADD213PD   Z6, Z21, Z15
+	VSUBPD        Z1, Z23, Z18
+	VADDPD        64(R9)(R10*1), Z17, Z17
+	VFMADD213PD   Z7, Z21, Z15
+	VMOVUPD       Z16, Z20
+	VMOVUPD       Z17, 64(R9)(R10*1)
+	VFMADD213PD   Z8, Z21, Z15
+	VFNMADD231PD  Z3, Z18, Z20
+	VADDPD        1088(R9), Z19, Z17
+	VFMADD213PD   Z9, Z21, Z15
+	VFNMADD231PD  Z4, Z18, Z20
+	VMOVUPD       Z17, 1088(R9)
+	VFMADD213PD   Z10, Z21, Z15
+	VPERMPD       Z11, Z23, Z18
+	VMULPD        Z21, Z21, Z17
+	VPSLLQ        $0x31, Z23, Z23
+	VFMADD213PD   Z21, Z17, Z15
+	VPADDQ        Z18, Z23, Z23
+	VFMADD213PD.Z Z25, Z25, K1, Z15
+	VMOVUPD       Z5, Z17
+	VMOVUPD       Z15, 4352(R11)
+	VFMADD213PD   Z6, Z20, Z17
+	VADDPD        128(R9)(R10*1), Z15, Z15
+	VFMADD213PD   Z7, Z20, Z17
+	VMOVUPD       Z15, 128(R9)(R10*1)
+	VFMADD213PD   Z8, Z20, Z17
+	VADDPD        1152(R9), Z24, Z15
+	VFMADD213PD   Z9, Z20, Z17
+	VMOVUPD       Z15, 1152(R9)
+	VFMADD213PD   Z10, Z20, Z17
+	VMULPD        Z20, Z20, Z15
+	VFMADD213PD   Z20, Z15, Z17
+	VFMADD213PD.Z Z23, Z23, K2, Z17
 	VMOVUPD       Z17, 6528(R11)
-	VADDPD        192(R9)(R10*1), Z17, Z16
-	VMOVUPD       Z16, 192(R9)(R10*1)
-	VADDPD        1216(R9), Z24, Z16
-	VMOVUPD       Z16, 1216(R9)
+	VADDPD        192(R9)(R10*1), Z17, Z15
+	VMOVUPD       Z15, 192(R9)(R10*1)
+	VADDPD        1216(R9), Z16, Z15
+	VMOVUPD       Z15, 1216(R9)
 	ADDQ          $0x04, R12
 	ADDQ          $+256, R9
 	ADDQ          $+8704, R11
-	VPSUBQ.BCST   constants<>+1760(SB), Z14, Z14
+	VPSUBQ.BCST   constants<>+1760(SB), Z13, Z13
 	TESTQ         $+7, R12
-	JNE           classes4
+	JNE           classes3
 	SUBQ          $+512, R9
 	XORQ          $+512, R10
-	JMP           classes4
+	JMP           classes3
 
-done5:
-classes7:
+done4:
+classes6:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x01
-	JLT        done8
+	JLT        done7
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched9
+	JEQ        fetched8
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched9:
-	VADDPD        (R11), Z13, Z16
-	VPCMPEQQ.BCST constants<>+544(SB), Z14, K1
-	VMOVUPD       (R11), K1, Z15
-	VMAXPD        64(R11), Z12, Z12
-	VMOVUPD       Z16, Z18
-	VFMADD132PD   Z2, Z1, Z18
-	VCMPPD        $0x15, Z0, Z16, K1
-	VSUBPD        Z1, Z18, Z17
-	VMOVUPD       Z16, Z19
-	VFNMADD231PD  Z3, Z17, Z19
-	VFNMADD231PD  Z4, Z17, Z19
-	VPERMPD       Z11, Z18, Z17
-	VPSLLQ        $0x31, Z18, Z18
-	VPADDQ        Z17, Z18, Z18
-	VMOVUPD       Z5, Z17
-	VFMADD213PD   Z6, Z19, Z17
-	VFMADD213PD   Z7, Z19, Z17
-	VFMADD213PD   Z8, Z19, Z17
-	VFMADD213PD   Z9, Z19, Z17
-	VFMADD213PD   Z10, Z19, Z17
-	VMULPD        Z19, Z19, Z20
-	VFMADD213PD   Z19, Z20, Z17
-	VFMADD213PD.Z Z18, Z18, K1, Z17
-	VMOVUPD       Z17, (R11)
-	VADDPD        (R9)(R10*1), Z17, Z17
-	VMOVUPD       Z17, (R9)(R10*1)
-	VADDPD        1024(R9), Z16, Z16
-	VMOVUPD       Z16, 1024(R9)
+fetched8:
+	VADDPD        (R11), Z12, Z15
+	VPCMPEQQ.BCST constants<>+544(SB), Z13, K1
+	VMOVUPD       (R11), K1, Z14
+	VMOVUPD       Z15, Z17
+	VFMADD132PD   Z2, Z1, Z17
+	VCMPPD        $0x15, Z0, Z15, K1
+	VSUBPD        Z1, Z17, Z16
+	VMOVUPD       Z15, Z18
+	VFNMADD231PD  Z3, Z16, Z18
+	VFNMADD231PD  Z4, Z16, Z18
+	VPERMPD       Z11, Z17, Z16
+	VPSLLQ        $0x31, Z17, Z17
+	VPADDQ        Z16, Z17, Z17
+	VMOVUPD       Z5, Z16
+	VFMADD213PD   Z6, Z18, Z16
+	VFMADD213PD   Z7, Z18, Z16
+	VFMADD213PD   Z8, Z18, Z16
+	VFMADD213PD   Z9, Z18, Z16
+	VFMADD213PD   Z10, Z18, Z16
+	VMULPD        Z18, Z18, Z19
+	VFMADD213PD   Z18, Z19, Z16
+	VFMADD213PD.Z Z17, Z17, K1, Z16
+	VMOVUPD       Z16, (R11)
+	VADDPD        (R9)(R10*1), Z16, Z16
+	VMOVUPD       Z16, (R9)(R10*1)
+	VADDPD        1024(R9), Z15, Z15
+	VMOVUPD       Z15, 1024(R9)
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
 	ADDQ          $+2176, R11
-	VPSUBQ.BCST   constants<>+1664(SB), Z14, Z14
+	VPSUBQ.BCST   constants<>+1664(SB), Z13, Z13
 	TESTQ         $+7, R12
-	JNE           classes7
+	JNE           classes6
 	SUBQ          $+512, R9
 	XORQ          $+512, R10
-	JMP           classes7
+	JMP           classes6
 
-done8:
+done7:
 	MOVQ        56(AX), DI
 	CMPQ        96(AX), $0x02
-	JE          two10
-	VMOVUPD     (DI), Z13
-	VADDPD      512(DI), Z13, Z13
-	VMOVUPD     64(DI), Z14
-	VADDPD      576(DI), Z14, Z14
-	VADDPD      Z14, Z13, Z13
-	VMOVUPD     128(DI), Z14
-	VADDPD      640(DI), Z14, Z14
-	VMOVUPD     192(DI), Z16
-	VADDPD      704(DI), Z16, Z16
-	VADDPD      Z16, Z14, Z14
-	VADDPD      Z14, Z13, Z13
-	VMOVUPD     256(DI), Z14
-	VADDPD      768(DI), Z14, Z14
-	VMOVUPD     320(DI), Z16
-	VADDPD      832(DI), Z16, Z16
-	VADDPD      Z16, Z14, Z14
-	VMOVUPD     384(DI), Z16
-	VADDPD      896(DI), Z16, Z16
-	VMOVUPD     448(DI), Z17
-	VADDPD      960(DI), Z17, Z17
-	VADDPD      Z17, Z16, Z16
-	VADDPD      Z16, Z14, Z14
-	VADDPD      Z14, Z13, Z13
-	VADDPD.BCST constants<>+1792(SB), Z13, Z13
-	VMOVUPD     Z13, 2496(AX)(BX*8)
+	JE          two9
+	VMOVUPD     (DI), Z12
+	VADDPD      512(DI), Z12, Z12
+	VMOVUPD     64(DI), Z13
+	VADDPD      576(DI), Z13, Z13
+	VADDPD      Z13, Z12, Z12
+	VMOVUPD     128(DI), Z13
+	VADDPD      640(DI), Z13, Z13
+	VMOVUPD     192(DI), Z15
+	VADDPD      704(DI), Z15, Z15
+	VADDPD      Z15, Z13, Z13
+	VADDPD      Z13, Z12, Z12
+	VMOVUPD     256(DI), Z13
+	VADDPD      768(DI), Z13, Z13
+	VMOVUPD     320(DI), Z15
+	VADDPD      832(DI), Z15, Z15
+	VADDPD      Z15, Z13, Z13
+	VMOVUPD     384(DI), Z15
+	VADDPD      896(DI), Z15, Z15
+	VMOVUPD     448(DI), Z16
+	VADDPD      960(DI), Z16, Z16
+	VADDPD      Z16, Z15, Z15
+	VADDPD      Z15, Z13, Z13
+	VADDPD      Z13, Z12, Z12
+	VADDPD.BCST constants<>+1792(SB), Z12, Z12
+	VMOVUPD     Z12, 2496(AX)(BX*8)
 
-two10:
-	VMOVUPD 1024(DI), Z13
-	VADDPD  1088(DI), Z13, Z13
-	VMOVUPD 1152(DI), Z14
-	VADDPD  1216(DI), Z14, Z14
-	VADDPD  Z14, Z13, Z13
-	VMOVUPD 1280(DI), Z14
-	VADDPD  1344(DI), Z14, Z14
-	VMOVUPD 1408(DI), Z16
-	VADDPD  1472(DI), Z16, Z16
-	VADDPD  Z16, Z14, Z14
-	VADDPD  Z14, Z13, Z13
-	VMOVUPD Z13, 6720(AX)(BX*8)
-	VMOVUPD Z15, 4608(AX)(BX*8)
+two9:
+	VMOVUPD 1024(DI), Z12
+	VADDPD  1088(DI), Z12, Z12
+	VMOVUPD 1152(DI), Z13
+	VADDPD  1216(DI), Z13, Z13
+	VADDPD  Z13, Z12, Z12
+	VMOVUPD 1280(DI), Z13
+	VADDPD  1344(DI), Z13, Z13
+	VMOVUPD 1408(DI), Z15
+	VADDPD  1472(DI), Z15, Z15
+	VADDPD  Z15, Z13, Z13
+	VADDPD  Z13, Z12, Z12
+	VMOVUPD Z12, 6720(AX)(BX*8)
+	VMOVUPD Z14, 4608(AX)(BX*8)
 	ADDQ    $0x40, CX
 	ADDQ    $0x20, DX
 	ADDQ    $+8, BX
 	CMPQ    BX, SI
-	JLT     loop2
+	JLT     loop1
 	VZEROUPPER
 	RET
 
@@ -14211,12 +14664,12 @@ class2:
 	RET
 
 // func planeSumExpClasswiseFloat64AVX512(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
 
-	// planeSumExpClasswiseFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σu·(x−m), and what the targets' classes have.
+	// planeSumExpClasswiseFloat64AVX512 finds, for a vector of rows at a time, Σe = Σ exp(x−m) and Σu·(x−m), and x_y.
 	VBROADCASTSD constants<>+1248(SB), Z0
 	VBROADCASTSD constants<>+1280(SB), Z1
 	VBROADCASTSD constants<>+1312(SB), Z2
@@ -14231,147 +14684,135 @@ TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	VMOVUPD      constants<>+2656(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSD constants<>+896(SB), Z12
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPD (BX), Z12, Z12
-	ADDQ   $+2176, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
+loop1:
 	MOVQ         BX, DI
 	SUBQ         88(AX), DI
 	SHLQ         $0x03, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VXORPD.BCST  constants<>+1216(SB), Z12, Z13
-	VBROADCASTSD constants<>+896(SB), Z12
-	VMOVUPD      Z13, 384(AX)(BX*8)
-	VPMOVSXDQ    (DX), Z14
-	VBROADCASTSD constants<>+544(SB), Z15
+	VMOVUPD      384(AX)(BX*8), Z12
+	VPMOVSXDQ    (DX), Z13
+	VBROADCASTSD constants<>+544(SB), Z14
 	MOVQ         56(AX), R9
-	VBROADCASTSD constants<>+544(SB), Z16
+	VBROADCASTSD constants<>+544(SB), Z15
 	MOVQ         $+1472, R10
 
-clear3:
-	VMOVUPD Z16, (R9)(R10*1)
+clear2:
+	VMOVUPD Z15, (R9)(R10*1)
 	SUBQ    $0x40, R10
-	JGE     clear3
+	JGE     clear2
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes4:
+classes3:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x01
-	JLT        done5
+	JLT        done4
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched6
+	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched6:
-	VADDPD        (R11), Z13, Z16
+fetched5:
+	VADDPD        (R11), Z12, Z15
 	MOVQ          32(AX), R13
-	VBROADCASTSD  (R13)(R12*8), Z17
-	VMULPD        Z16, Z17, Z18
-	VBROADCASTSD  constants<>+544(SB), Z19
-	VCMPPD        $0x04, Z19, Z17, K1
-	VMOVAPD.Z     Z18, K1, Z18
-	VPCMPEQQ.BCST constants<>+544(SB), Z14, K1
-	VMOVUPD       (R11), K1, Z15
-	VMAXPD        64(R11), Z12, Z12
-	VMOVUPD       Z16, Z19
-	VFMADD132PD   Z2, Z1, Z19
-	VCMPPD        $0x15, Z0, Z16, K1
-	VSUBPD        Z1, Z19, Z17
-	VFNMADD231PD  Z3, Z17, Z16
-	VFNMADD231PD  Z4, Z17, Z16
-	VPERMPD       Z11, Z19, Z17
-	VPSLLQ        $0x31, Z19, Z19
-	VPADDQ        Z17, Z19, Z19
-	VMOVUPD       Z5, Z17
-	VFMADD213PD   Z6, Z16, Z17
-	VFMADD213PD   Z7, Z16, Z17
-	VFMADD213PD   Z8, Z16, Z17
-	VFMADD213PD   Z9, Z16, Z17
-	VFMADD213PD   Z10, Z16, Z17
-	VMULPD        Z16, Z16, Z20
-	VFMADD213PD   Z16, Z20, Z17
-	VFMADD213PD.Z Z19, Z19, K1, Z17
-	VMOVUPD       Z17, (R11)
-	VADDPD        (R9)(R10*1), Z17, Z16
-	VMOVUPD       Z16, (R9)(R10*1)
-	VADDPD        1024(R9), Z18, Z16
-	VMOVUPD       Z16, 1024(R9)
+	VBROADCASTSD  (R13)(R12*8), Z16
+	VMULPD        Z15, Z16, Z17
+	VBROADCASTSD  constants<>+544(SB), Z18
+	VCMPPD        $0x04, Z18, Z16, K1
+	VMOVAPD.Z     Z17, K1, Z17
+	VPCMPEQQ.BCST constants<>+544(SB), Z13, K1
+	VMOVUPD       (R11), K1, Z14
+	VMOVUPD       Z15, Z18
+	VFMADD132PD   Z2, Z1, Z18
+	VCMPPD        $0x15, Z0, Z15, K1
+	VSUBPD        Z1, Z18, Z16
+	VFNMADD231PD  Z3, Z16, Z15
+	VFNMADD231PD  Z4, Z16, Z15
+	VPERMPD       Z11, Z18, Z16
+	VPSLLQ        $0x31, Z18, Z18
+	VPADDQ        Z16, Z18, Z18
+	VMOVUPD       Z5, Z16
+	VFMADD213PD   Z6, Z15, Z16
+	VFMADD213PD   Z7, Z15, Z16
+	VFMADD213PD   Z8, Z15, Z16
+	VFMADD213PD   Z9, Z15, Z16
+	VFMADD213PD   Z10, Z15, Z16
+	VMULPD        Z15, Z15, Z19
+	VFMADD213PD   Z15, Z19, Z16
+	VFMADD213PD.Z Z18, Z18, K1, Z16
+	VMOVUPD       Z16, (R11)
+	VADDPD        (R9)(R10*1), Z16, Z15
+	VMOVUPD       Z15, (R9)(R10*1)
+	VADDPD        1024(R9), Z17, Z15
+	VMOVUPD       Z15, 1024(R9)
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
 	ADDQ          $+2176, R11
-	VPSUBQ.BCST   constants<>+1664(SB), Z14, Z14
+	VPSUBQ.BCST   constants<>+1664(SB), Z13, Z13
 	TESTQ         $+7, R12
-	JNE           classes4
+	JNE           classes3
 	SUBQ          $+512, R9
 	XORQ          $+512, R10
-	JMP           classes4
+	JMP           classes3
 
-done5:
+done4:
 	MOVQ        56(AX), DI
 	CMPQ        96(AX), $0x02
-	JE          two7
-	VMOVUPD     (DI), Z13
-	VADDPD      512(DI), Z13, Z13
-	VMOVUPD     64(DI), Z14
-	VADDPD      576(DI), Z14, Z14
-	VADDPD      Z14, Z13, Z13
-	VMOVUPD     128(DI), Z14
-	VADDPD      640(DI), Z14, Z14
-	VMOVUPD     192(DI), Z16
-	VADDPD      704(DI), Z16, Z16
-	VADDPD      Z16, Z14, Z14
-	VADDPD      Z14, Z13, Z13
-	VMOVUPD     256(DI), Z14
-	VADDPD      768(DI), Z14, Z14
-	VMOVUPD     320(DI), Z16
-	VADDPD      832(DI), Z16, Z16
-	VADDPD      Z16, Z14, Z14
-	VMOVUPD     384(DI), Z16
-	VADDPD      896(DI), Z16, Z16
-	VMOVUPD     448(DI), Z17
-	VADDPD      960(DI), Z17, Z17
-	VADDPD      Z17, Z16, Z16
-	VADDPD      Z16, Z14, Z14
-	VADDPD      Z14, Z13, Z13
-	VADDPD.BCST constants<>+1792(SB), Z13, Z13
-	VMOVUPD     Z13, 2496(AX)(BX*8)
+	JE          two6
+	VMOVUPD     (DI), Z12
+	VADDPD      512(DI), Z12, Z12
+	VMOVUPD     64(DI), Z13
+	VADDPD      576(DI), Z13, Z13
+	VADDPD      Z13, Z12, Z12
+	VMOVUPD     128(DI), Z13
+	VADDPD      640(DI), Z13, Z13
+	VMOVUPD     192(DI), Z15
+	VADDPD      704(DI), Z15, Z15
+	VADDPD      Z15, Z13, Z13
+	VADDPD      Z13, Z12, Z12
+	VMOVUPD     256(DI), Z13
+	VADDPD      768(DI), Z13, Z13
+	VMOVUPD     320(DI), Z15
+	VADDPD      832(DI), Z15, Z15
+	VADDPD      Z15, Z13, Z13
+	VMOVUPD     384(DI), Z15
+	VADDPD      896(DI), Z15, Z15
+	VMOVUPD     448(DI), Z16
+	VADDPD      960(DI), Z16, Z16
+	VADDPD      Z16, Z15, Z15
+	VADDPD      Z15, Z13, Z13
+	VADDPD      Z13, Z12, Z12
+	VADDPD.BCST constants<>+1792(SB), Z12, Z12
+	VMOVUPD     Z12, 2496(AX)(BX*8)
 
-two7:
-	VMOVUPD 1024(DI), Z13
-	VADDPD  1088(DI), Z13, Z13
-	VMOVUPD 1152(DI), Z14
-	VADDPD  1216(DI), Z14, Z14
-	VADDPD  Z14, Z13, Z13
-	VMOVUPD 1280(DI), Z14
-	VADDPD  1344(DI), Z14, Z14
-	VMOVUPD 1408(DI), Z16
-	VADDPD  1472(DI), Z16, Z16
-	VADDPD  Z16, Z14, Z14
-	VADDPD  Z14, Z13, Z13
-	VMOVUPD Z13, 6720(AX)(BX*8)
-	VMOVUPD Z15, 4608(AX)(BX*8)
+two6:
+	VMOVUPD 1024(DI), Z12
+	VADDPD  1088(DI), Z12, Z12
+	VMOVUPD 1152(DI), Z13
+	VADDPD  1216(DI), Z13, Z13
+	VADDPD  Z13, Z12, Z12
+	VMOVUPD 1280(DI), Z13
+	VADDPD  1344(DI), Z13, Z13
+	VMOVUPD 1408(DI), Z15
+	VADDPD  1472(DI), Z15, Z15
+	VADDPD  Z15, Z13, Z13
+	VADDPD  Z13, Z12, Z12
+	VMOVUPD Z12, 6720(AX)(BX*8)
+	VMOVUPD Z14, 4608(AX)(BX*8)
 	ADDQ    $0x40, CX
 	ADDQ    $0x20, DX
 	ADDQ    $+8, BX
 	CMPQ    BX, SI
-	JLT     loop2
+	JLT     loop1
 	VZEROUPPER
 	RET
 
@@ -14423,12 +14864,12 @@ class2:
 	RET
 
 // func planeSumExpDenseFloat64AVX512(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
 
-	// planeSumExpDenseFloat64AVX512 finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
+	// planeSumExpDenseFloat64AVX512 finds, for a vector of rows at a time, Σe = Σ exp(x−m) and Σa and Σa·(x−m), where a = t·w + u.
 	VBROADCASTSD constants<>+1248(SB), Z0
 	VBROADCASTSD constants<>+1280(SB), Z1
 	VBROADCASTSD constants<>+1312(SB), Z2
@@ -14444,158 +14885,146 @@ TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
-	VBROADCASTSD constants<>+896(SB), Z12
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPD (BX), Z12, Z12
-	ADDQ   $+2176, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
+loop1:
 	MOVQ         BX, DI
 	SUBQ         88(AX), DI
 	SHLQ         $0x03, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VXORPD.BCST  constants<>+1216(SB), Z12, Z13
-	VBROADCASTSD constants<>+896(SB), Z12
-	VMOVUPD      Z13, 384(AX)(BX*8)
+	VMOVUPD      384(AX)(BX*8), Z12
 	MOVQ         56(AX), R9
-	VBROADCASTSD constants<>+544(SB), Z14
+	VBROADCASTSD constants<>+544(SB), Z13
 	MOVQ         $+1984, R10
 
-clear3:
-	VMOVUPD Z14, (R9)(R10*1)
+clear2:
+	VMOVUPD Z13, (R9)(R10*1)
 	SUBQ    $0x40, R10
-	JGE     clear3
+	JGE     clear2
 	MOVQ    CX, R11
 	XORQ    R12, R12
 	XORQ    R10, R10
 
-classes4:
+classes3:
 	MOVQ       96(AX), R13
 	SUBQ       R12, R13
 	CMPQ       R13, $0x01
-	JLT        done5
+	JLT        done4
 	MOVQ       168(AX), R13
 	CMPQ       R13, (AX)
-	JEQ        fetched6
+	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
-fetched6:
-	VADDPD        (R11), Z13, Z14
-	VMOVUPD       (R11)(DX*1), Z15
+fetched5:
+	VADDPD        (R11), Z12, Z13
+	VMOVUPD       (R11)(DX*1), Z14
 	MOVQ          40(AX), R13
-	VBROADCASTSD  (R13)(R12*8), Z16
+	VBROADCASTSD  (R13)(R12*8), Z15
 	MOVQ          32(AX), R13
-	VBROADCASTSD  (R13)(R12*8), Z17
-	VFMADD213PD   Z17, Z16, Z15
-	VMULPD        Z14, Z15, Z16
-	VBROADCASTSD  constants<>+544(SB), Z17
-	VCMPPD        $0x04, Z17, Z15, K1
-	VMOVAPD.Z     Z16, K1, Z16
-	VMAXPD        64(R11), Z12, Z12
-	VMOVUPD       Z14, Z18
-	VFMADD132PD   Z2, Z1, Z18
-	VCMPPD        $0x15, Z0, Z14, K1
-	VSUBPD        Z1, Z18, Z17
-	VFNMADD231PD  Z3, Z17, Z14
-	VFNMADD231PD  Z4, Z17, Z14
-	VPERMPD       Z11, Z18, Z17
-	VPSLLQ        $0x31, Z18, Z18
-	VPADDQ        Z17, Z18, Z18
-	VMOVUPD       Z5, Z17
-	VFMADD213PD   Z6, Z14, Z17
-	VFMADD213PD   Z7, Z14, Z17
-	VFMADD213PD   Z8, Z14, Z17
-	VFMADD213PD   Z9, Z14, Z17
-	VFMADD213PD   Z10, Z14, Z17
-	VMULPD        Z14, Z14, Z19
-	VFMADD213PD   Z14, Z19, Z17
-	VFMADD213PD.Z Z18, Z18, K1, Z17
-	VMOVUPD       Z17, (R11)
-	VADDPD        (R9)(R10*1), Z17, Z14
-	VMOVUPD       Z14, (R9)(R10*1)
-	VADDPD        1024(R9), Z16, Z14
-	VMOVUPD       Z14, 1024(R9)
-	VADDPD        1536(R9), Z15, Z14
-	VMOVUPD       Z14, 1536(R9)
+	VBROADCASTSD  (R13)(R12*8), Z16
+	VFMADD213PD   Z16, Z15, Z14
+	VMULPD        Z13, Z14, Z15
+	VBROADCASTSD  constants<>+544(SB), Z16
+	VCMPPD        $0x04, Z16, Z14, K1
+	VMOVAPD.Z     Z15, K1, Z15
+	VMOVUPD       Z13, Z17
+	VFMADD132PD   Z2, Z1, Z17
+	VCMPPD        $0x15, Z0, Z13, K1
+	VSUBPD        Z1, Z17, Z16
+	VFNMADD231PD  Z3, Z16, Z13
+	VFNMADD231PD  Z4, Z16, Z13
+	VPERMPD       Z11, Z17, Z16
+	VPSLLQ        $0x31, Z17, Z17
+	VPADDQ        Z16, Z17, Z17
+	VMOVUPD       Z5, Z16
+	VFMADD213PD   Z6, Z13, Z16
+	VFMADD213PD   Z7, Z13, Z16
+	VFMADD213PD   Z8, Z13, Z16
+	VFMADD213PD   Z9, Z13, Z16
+	VFMADD213PD   Z10, Z13, Z16
+	VMULPD        Z13, Z13, Z18
+	VFMADD213PD   Z13, Z18, Z16
+	VFMADD213PD.Z Z17, Z17, K1, Z16
+	VMOVUPD       Z16, (R11)
+	VADDPD        (R9)(R10*1), Z16, Z13
+	VMOVUPD       Z13, (R9)(R10*1)
+	VADDPD        1024(R9), Z15, Z13
+	VMOVUPD       Z13, 1024(R9)
+	VADDPD        1536(R9), Z14, Z13
+	VMOVUPD       Z13, 1536(R9)
 	ADDQ          $0x01, R12
 	ADDQ          $+64, R9
 	ADDQ          $+2176, R11
 	TESTQ         $+7, R12
-	JNE           classes4
+	JNE           classes3
 	SUBQ          $+512, R9
 	XORQ          $+512, R10
-	JMP           classes4
+	JMP           classes3
 
-done5:
+done4:
 	MOVQ        56(AX), DI
 	CMPQ        96(AX), $0x02
-	JE          two7
-	VMOVUPD     (DI), Z13
-	VADDPD      512(DI), Z13, Z13
-	VMOVUPD     64(DI), Z14
-	VADDPD      576(DI), Z14, Z14
+	JE          two6
+	VMOVUPD     (DI), Z12
+	VADDPD      512(DI), Z12, Z12
+	VMOVUPD     64(DI), Z13
+	VADDPD      576(DI), Z13, Z13
+	VADDPD      Z13, Z12, Z12
+	VMOVUPD     128(DI), Z13
+	VADDPD      640(DI), Z13, Z13
+	VMOVUPD     192(DI), Z14
+	VADDPD      704(DI), Z14, Z14
 	VADDPD      Z14, Z13, Z13
-	VMOVUPD     128(DI), Z14
-	VADDPD      640(DI), Z14, Z14
-	VMOVUPD     192(DI), Z15
-	VADDPD      704(DI), Z15, Z15
+	VADDPD      Z13, Z12, Z12
+	VMOVUPD     256(DI), Z13
+	VADDPD      768(DI), Z13, Z13
+	VMOVUPD     320(DI), Z14
+	VADDPD      832(DI), Z14, Z14
+	VADDPD      Z14, Z13, Z13
+	VMOVUPD     384(DI), Z14
+	VADDPD      896(DI), Z14, Z14
+	VMOVUPD     448(DI), Z15
+	VADDPD      960(DI), Z15, Z15
 	VADDPD      Z15, Z14, Z14
 	VADDPD      Z14, Z13, Z13
-	VMOVUPD     256(DI), Z14
-	VADDPD      768(DI), Z14, Z14
-	VMOVUPD     320(DI), Z15
-	VADDPD      832(DI), Z15, Z15
-	VADDPD      Z15, Z14, Z14
-	VMOVUPD     384(DI), Z15
-	VADDPD      896(DI), Z15, Z15
-	VMOVUPD     448(DI), Z16
-	VADDPD      960(DI), Z16, Z16
-	VADDPD      Z16, Z15, Z15
-	VADDPD      Z15, Z14, Z14
-	VADDPD      Z14, Z13, Z13
-	VADDPD.BCST constants<>+1792(SB), Z13, Z13
-	VMOVUPD     Z13, 2496(AX)(BX*8)
+	VADDPD      Z13, Z12, Z12
+	VADDPD.BCST constants<>+1792(SB), Z12, Z12
+	VMOVUPD     Z12, 2496(AX)(BX*8)
 
-two7:
-	VMOVUPD 1024(DI), Z13
-	VADDPD  1088(DI), Z13, Z13
-	VMOVUPD 1152(DI), Z14
-	VADDPD  1216(DI), Z14, Z14
+two6:
+	VMOVUPD 1024(DI), Z12
+	VADDPD  1088(DI), Z12, Z12
+	VMOVUPD 1152(DI), Z13
+	VADDPD  1216(DI), Z13, Z13
+	VADDPD  Z13, Z12, Z12
+	VMOVUPD 1280(DI), Z13
+	VADDPD  1344(DI), Z13, Z13
+	VMOVUPD 1408(DI), Z14
+	VADDPD  1472(DI), Z14, Z14
 	VADDPD  Z14, Z13, Z13
-	VMOVUPD 1280(DI), Z14
-	VADDPD  1344(DI), Z14, Z14
-	VMOVUPD 1408(DI), Z15
-	VADDPD  1472(DI), Z15, Z15
-	VADDPD  Z15, Z14, Z14
+	VADDPD  Z13, Z12, Z12
+	VMOVUPD Z12, 6720(AX)(BX*8)
+	VMOVUPD 1536(DI), Z12
+	VADDPD  1600(DI), Z12, Z12
+	VMOVUPD 1664(DI), Z13
+	VADDPD  1728(DI), Z13, Z13
+	VADDPD  Z13, Z12, Z12
+	VMOVUPD 1792(DI), Z13
+	VADDPD  1856(DI), Z13, Z13
+	VMOVUPD 1920(DI), Z14
+	VADDPD  1984(DI), Z14, Z14
 	VADDPD  Z14, Z13, Z13
-	VMOVUPD Z13, 6720(AX)(BX*8)
-	VMOVUPD 1536(DI), Z13
-	VADDPD  1600(DI), Z13, Z13
-	VMOVUPD 1664(DI), Z14
-	VADDPD  1728(DI), Z14, Z14
-	VADDPD  Z14, Z13, Z13
-	VMOVUPD 1792(DI), Z14
-	VADDPD  1856(DI), Z14, Z14
-	VMOVUPD 1920(DI), Z15
-	VADDPD  1984(DI), Z15, Z15
-	VADDPD  Z15, Z14, Z14
-	VADDPD  Z14, Z13, Z13
-	VMOVUPD Z13, 8832(AX)(BX*8)
+	VADDPD  Z13, Z12, Z12
+	VMOVUPD Z12, 8832(AX)(BX*8)
 	ADDQ    $0x40, CX
 	ADDQ    $+8, BX
 	CMPQ    BX, SI
-	JLT     loop2
+	JLT     loop1
 	VZEROUPPER
 	RET
 
@@ -17735,117 +18164,98 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Y2
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         56(AX), BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPS (BX), Y2, Y2
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
+loop1:
 	MOVQ         BX, DI
 	SUBQ         88(AX), DI
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+704(SB), Y2
-	VMOVUPS      Y3, 384(AX)(BX*4)
-	VMOVDQU      (DX), Y4
-	VXORPS       Y5, Y5, Y5
-	VADDPS       (CX), Y3, Y6
-	VADDPS       1088(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
+	VMOVUPS      384(AX)(BX*4), Y2
+	VMOVDQU      (DX), Y3
+	VXORPS       Y4, Y4, Y4
+	VADDPS       (CX), Y2, Y5
+	VADDPS       1088(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y6
+	VSUBPS       Y1, Y12, Y10
 	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+544(SB), Y4, Y12
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+544(SB), Y3, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, (CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (DI)
+	PREFETCHT1   (DI)(R8*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), DI
+	VPCMPEQD     constants<>+576(SB), Y3, Y6
+	VFMADD213PS  Y8, Y8, Y7
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, (CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       32(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+576(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 1088(CX), Y5, Y5
-	VMAXPS       1120(CX), Y2, Y2
-	VMOVUPS      Y8, (CX)
-	VMOVUPS      Y9, 1088(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1088(R9)
-	VADDPS       2176(CX), Y3, Y3
-	VPCMPEQD     constants<>+608(SB), Y4, Y4
-	VBLENDVPS    Y4, 2176(CX), Y5, Y5
-	VMAXPS       2208(CX), Y2, Y2
-	VMAXPS       Y3, Y0, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VSUBPS       Y1, Y7, Y4
-	VFNMADD132PS constants<>+384(SB), Y6, Y4
-	VPERMPS      constants<>+480(SB), Y7, Y6
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y6, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y6
-	VFMADD213PS  constants<>+448(SB), Y4, Y6
-	VMULPS       Y4, Y4, Y8
-	VFMADD213PS  Y4, Y8, Y6
-	VFMADD213PS  Y7, Y7, Y6
-	VMOVUPS      Y6, 2176(CX)
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 1088(CX), Y4, Y4
+	VMOVUPS      Y7, (CX)
+	VMOVUPS      Y8, 1088(CX)
+	VADDPS       Y7, Y8, Y8
+	VADDPS       Y5, Y9, Y9
+	VADDPS       2176(CX), Y2, Y2
+	VPCMPEQD     constants<>+608(SB), Y3, Y3
+	VBLENDVPS    Y3, 2176(CX), Y4, Y4
+	VMAXPS       Y2, Y0, Y5
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+352(SB), Y1, Y6
+	VSUBPS       Y1, Y6, Y3
+	VFNMADD132PS constants<>+384(SB), Y5, Y3
+	VPERMPS      constants<>+480(SB), Y6, Y5
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y5, Y6, Y6
+	VMOVUPS      constants<>+416(SB), Y5
+	VFMADD213PS  constants<>+448(SB), Y3, Y5
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y5
+	VFMADD213PS  Y6, Y6, Y5
+	VMOVUPS      Y5, 2176(CX)
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
 	ADDQ         184(AX), DI
-	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y6, Y6
-	MOVQ         56(AX), DI
-	VADDPS       1088(DI), Y3, Y3
-	VADDPS       constants<>+736(SB), Y6, Y6
-	VMOVUPS      Y6, 2496(AX)(BX*4)
-	VMOVUPS      Y3, 6720(AX)(BX*4)
-	VMOVUPS      Y5, 4608(AX)(BX*4)
+	VADDPS       Y8, Y5, Y5
+	VADDPS       Y9, Y2, Y2
+	VADDPS       constants<>+736(SB), Y5, Y5
+	VMOVUPS      Y5, 2496(AX)(BX*4)
+	VMOVUPS      Y2, 6720(AX)(BX*4)
+	VMOVUPS      Y4, 4608(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, BX
 	CMPQ         BX, SI
-	JLT          loop2
+	JLT          loop1
 	VZEROUPPER
 	RET
 
 // func planeSumExpUniformFloat32AVX512K3(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -17860,106 +18270,93 @@ TEXT ·planeSumExpUniformFloat32AVX512K3(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Z7
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         56(AX), BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPS (BX), Z7, Z7
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
+loop1:
 	MOVQ          BX, DI
 	SUBQ          88(AX), DI
 	SHLQ          $0x02, DI
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
-	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+704(SB), Z7
-	VMOVUPS       Z8, 384(AX)(BX*4)
-	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+544(SB), Z10
-	VADDPS        (CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
-	VMOVUPS       (CX), K1, Z10
-	VMAXPS        64(CX), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VADDPS        1088(CX), Z8, Z14
-	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       1088(CX), K2, Z10
-	VSUBPS        Z1, Z13, Z12
-	VMAXPS        1152(CX), Z7, Z7
-	VFNMADD132PS  Z3, Z11, Z12
+	VMOVUPS       384(AX)(BX*4), Z7
+	VMOVDQU32     (DX), Z8
+	VBROADCASTSS  constants<>+544(SB), Z9
+	VADDPS        (CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+544(SB), Z8, K1
+	VMOVUPS       (CX), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VADDPS        1088(CX), Z7, Z14
+	VCMPPS        $0x15, Z0, Z10, K1
+	VPCMPEQD.BCST constants<>+576(SB), Z8, K2
+	VSUBPS        Z1, Z12, Z11
+	VMOVUPS       1088(CX), K2, Z9
+	VFNMADD132PS  Z3, Z10, Z11
 	VMOVUPS       Z14, Z15
-	VADDPS        2176(CX), Z8, Z16
-	VPERMPS       Z6, Z13, Z8
+	VPERMPS       Z6, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z15
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
-	VPSLLD        $0x14, Z13, Z13
+	VADDPS        2176(CX), Z7, Z7
+	VPSLLD        $0x14, Z12, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
-	VMOVUPS       2176(CX), K3, Z10
-	VPADDD        Z8, Z13, Z13
-	VSUBPS        Z1, Z15, Z17
-	VMAXPS        2240(CX), Z7, Z7
+	VPCMPEQD.BCST constants<>+608(SB), Z8, K3
+	VPADDD        Z13, Z12, Z12
+	VSUBPS        Z1, Z15, Z16
+	VMOVUPS       2176(CX), K3, Z9
 	VMOVUPS       Z4, Z8
-	VFNMADD132PS  Z3, Z14, Z17
-	VMOVUPS       Z16, Z19
-	VFMADD213PS   Z5, Z12, Z8
-	VPERMPS       Z6, Z15, Z18
-	VFMADD132PS   Z2, Z1, Z19
-	VMULPS        Z12, Z12, Z9
+	VFNMADD132PS  Z3, Z14, Z16
+	VMOVUPS       Z7, Z18
+	VFMADD213PS   Z5, Z11, Z8
+	VPERMPS       Z6, Z15, Z17
+	VFMADD132PS   Z2, Z1, Z18
+	VMULPS        Z11, Z11, Z13
 	VPSLLD        $0x14, Z15, Z15
-	VCMPPS        $0x15, Z0, Z16, K3
-	VFMADD213PS   Z12, Z9, Z8
-	VPADDD        Z18, Z15, Z15
-	VSUBPS        Z1, Z19, Z9
-	VFMADD213PS.Z Z13, Z13, K1, Z8
+	VCMPPS        $0x15, Z0, Z7, K3
+	VFMADD213PS   Z11, Z13, Z8
+	VPADDD        Z17, Z15, Z15
+	VSUBPS        Z1, Z18, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z8
 	VMOVUPS       Z4, Z12
-	VFNMADD132PS  Z3, Z16, Z9
+	VFNMADD132PS  Z3, Z7, Z11
 	VMOVUPS       Z8, (CX)
-	VFMADD213PS   Z5, Z17, Z12
-	VPERMPS       Z6, Z19, Z18
+	VFMADD213PS   Z5, Z16, Z12
+	VPERMPS       Z6, Z18, Z17
 	PREFETCHT1    (DI)
-	VMULPS        Z17, Z17, Z13
-	VPSLLD        $0x14, Z19, Z19
+	VMULPS        Z16, Z16, Z13
+	VPSLLD        $0x14, Z18, Z18
 	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z17, Z13, Z12
-	VPADDD        Z18, Z19, Z19
+	VFMADD213PS   Z16, Z13, Z12
+	VPADDD        Z17, Z18, Z18
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z15, Z15, K2, Z12
 	VMOVUPS       Z4, Z13
 	VMOVUPS       Z12, 1088(CX)
-	VFMADD213PS   Z5, Z9, Z13
+	VFMADD213PS   Z5, Z11, Z13
 	PREFETCHT1    (DI)
-	VMULPS        Z9, Z9, Z15
+	VMULPS        Z11, Z11, Z15
 	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z9, Z15, Z13
+	VFMADD213PS   Z11, Z15, Z13
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z19, Z19, K3, Z13
+	VFMADD213PS.Z Z18, Z18, K3, Z13
 	VMOVUPS       Z13, 2176(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
 	VADDPS        Z8, Z12, Z12
-	VADDPS        Z11, Z14, Z14
+	VADDPS        Z10, Z14, Z14
 	VADDPS        Z12, Z13, Z13
-	VADDPS        Z14, Z16, Z16
+	VADDPS        Z14, Z7, Z7
 	VADDPS.BCST   constants<>+736(SB), Z13, Z13
 	VMOVUPS       Z13, 2496(AX)(BX*4)
-	VMOVUPS       Z16, 6720(AX)(BX*4)
-	VMOVUPS       Z10, 4608(AX)(BX*4)
+	VMOVUPS       Z7, 6720(AX)(BX*4)
+	VMOVUPS       Z9, 4608(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, BX
 	CMPQ          BX, SI
-	JLT           loop2
+	JLT           loop1
 	VZEROUPPER
 	RET
 
@@ -17974,91 +18371,33 @@ TEXT ·planeSumExpUniformFloat32AVX2K4(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Y2
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         56(AX), BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPS (BX), Y2, Y2
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
+loop1:
 	MOVQ         BX, DI
 	SUBQ         88(AX), DI
 	SHLQ         $0x02, DI
 	ADDQ         168(AX), DI
 	MOVQ         176(AX), R8
-	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+704(SB), Y2
-	VMOVUPS      Y3, 384(AX)(BX*4)
-	VMOVDQU      (DX), Y4
-	VXORPS       Y5, Y5, Y5
-	VADDPS       (CX), Y3, Y6
-	VADDPS       1088(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+544(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, (CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       32(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+576(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 1088(CX), Y5, Y5
-	VMAXPS       1120(CX), Y2, Y2
-	VMOVUPS      Y8, (CX)
-	VMOVUPS      Y9, 1088(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1088(R9)
-	VADDPS       2176(CX), Y3, Y6
-	VADDPS       3264(CX), Y3, Y9
-	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      384(AX)(BX*4), Y2
+	VMOVDQU      (DX), Y3
+	VXORPS       Y4, Y4, Y4
+	VADDPS       (CX), Y2, Y5
+	VADDPS       1088(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VMOVUPS      Y7, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y3
+	VSUBPS       Y1, Y8, Y6
 	VSUBPS       Y1, Y12, Y10
 	PREFETCHT1   (DI)
 	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y3
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
 	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPERMPS      constants<>+480(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
@@ -18067,47 +18406,85 @@ loop2:
 	ADDQ         184(AX), DI
 	VPADDD       Y11, Y12, Y12
 	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+608(SB), Y4, Y11
+	VPCMPEQD     constants<>+544(SB), Y3, Y11
 	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y3, Y7
-	VBLENDVPS    Y11, 2176(CX), Y5, Y5
-	VMULPS       Y3, Y3, Y11
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, (CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
 	PREFETCHT1   (DI)
 	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       2208(CX), Y2, Y2
-	VFMADD213PS  Y3, Y11, Y7
+	VFMADD213PS  Y6, Y11, Y7
 	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+640(SB), Y4, Y3
+	VPCMPEQD     constants<>+576(SB), Y3, Y6
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y4
-	VFMADD213PS  constants<>+448(SB), Y10, Y4
-	VMULPS       Y10, Y10, Y8
-	VFMADD213PS  Y10, Y8, Y4
-	VFMADD213PS  Y12, Y12, Y4
-	VBLENDVPS    Y3, 3264(CX), Y5, Y5
-	VMAXPS       3296(CX), Y2, Y2
-	VMOVUPS      Y7, 2176(CX)
-	VMOVUPS      Y4, 3264(CX)
-	VADDPS       Y7, Y4, Y4
-	VADDPS       Y6, Y9, Y9
-	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y4, Y4
-	MOVQ         56(AX), DI
-	VADDPS       1088(DI), Y9, Y9
-	VADDPS       constants<>+736(SB), Y4, Y4
-	VMOVUPS      Y4, 2496(AX)(BX*4)
-	VMOVUPS      Y9, 6720(AX)(BX*4)
-	VMOVUPS      Y5, 4608(AX)(BX*4)
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 1088(CX), Y4, Y4
+	VMOVUPS      Y7, (CX)
+	VMOVUPS      Y8, 1088(CX)
+	VADDPS       Y7, Y8, Y8
+	VADDPS       Y5, Y9, Y9
+	VADDPS       2176(CX), Y2, Y5
+	VADDPS       3264(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y7, Y2
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT1   (DI)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y6, Y2
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	VPSLLD       $0x14, Y7, Y7
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y6, Y7, Y7
+	VPCMPEQD     constants<>+608(SB), Y3, Y12
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y2, Y6
+	VBLENDVPS    Y12, 2176(CX), Y4, Y4
+	VMULPS       Y2, Y2, Y12
+	PREFETCHT1   (DI)
+	PREFETCHT1   (DI)(R8*1)
+	VFMADD213PS  Y2, Y12, Y6
+	ADDQ         184(AX), DI
+	VPCMPEQD     constants<>+640(SB), Y3, Y2
+	VFMADD213PS  Y7, Y7, Y6
+	VMOVUPS      constants<>+416(SB), Y3
+	VFMADD213PS  constants<>+448(SB), Y11, Y3
+	VMULPS       Y11, Y11, Y7
+	VFMADD213PS  Y11, Y7, Y3
+	VFMADD213PS  Y13, Y13, Y3
+	VBLENDVPS    Y2, 3264(CX), Y4, Y4
+	VMOVUPS      Y6, 2176(CX)
+	VMOVUPS      Y3, 3264(CX)
+	VADDPS       Y6, Y3, Y3
+	VADDPS       Y5, Y10, Y10
+	VADDPS       Y8, Y3, Y3
+	VADDPS       Y9, Y10, Y10
+	VADDPS       constants<>+736(SB), Y3, Y3
+	VMOVUPS      Y3, 2496(AX)(BX*4)
+	VMOVUPS      Y10, 6720(AX)(BX*4)
+	VMOVUPS      Y4, 4608(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
 	ADDQ         $+8, BX
 	CMPQ         BX, SI
-	JLT          loop2
+	JLT          loop1
 	VZEROUPPER
 	RET
 
 // func planeSumExpUniformFloat32AVX512K4(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -18122,129 +18499,115 @@ TEXT ·planeSumExpUniformFloat32AVX512K4(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Z7
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         56(AX), BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPS (BX), Z7, Z7
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
+loop1:
 	MOVQ          BX, DI
 	SUBQ          88(AX), DI
 	SHLQ          $0x02, DI
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
-	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+704(SB), Z7
-	VMOVUPS       Z8, 384(AX)(BX*4)
-	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+544(SB), Z10
-	VADDPS        (CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
-	VMOVUPS       (CX), K1, Z10
-	VMAXPS        64(CX), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VADDPS        1088(CX), Z8, Z15
-	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       1088(CX), K2, Z10
-	VSUBPS        Z1, Z13, Z12
-	VMAXPS        1152(CX), Z7, Z7
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z15, Z16
-	VADDPS        2176(CX), Z8, Z17
-	VPERMPS       Z6, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
-	VPSLLD        $0x14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVUPS       2176(CX), K3, Z10
-	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z18
-	VMAXPS        2240(CX), Z7, Z7
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z15, Z18
-	VMOVUPS       Z17, Z19
-	VADDPS        3264(CX), Z8, Z20
-	VFMADD213PS   Z5, Z12, Z14
-	VPERMPS       Z6, Z16, Z8
+	VMOVUPS       384(AX)(BX*4), Z7
+	VMOVDQU32     (DX), Z8
+	VBROADCASTSS  constants<>+544(SB), Z9
+	VADDPS        (CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+544(SB), Z8, K1
+	VMOVUPS       (CX), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VADDPS        1088(CX), Z7, Z14
+	VCMPPS        $0x15, Z0, Z10, K1
+	VPCMPEQD.BCST constants<>+576(SB), Z8, K2
+	VSUBPS        Z1, Z12, Z11
+	VMOVUPS       1088(CX), K2, Z9
+	VFNMADD132PS  Z3, Z10, Z11
+	VMOVUPS       Z14, Z15
+	VPERMPS       Z6, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z15
+	VADDPS        2176(CX), Z7, Z16
+	VPSLLD        $0x14, Z12, Z12
+	VCMPPS        $0x15, Z0, Z14, K2
+	VPCMPEQD.BCST constants<>+608(SB), Z8, K3
+	VPADDD        Z13, Z12, Z12
+	VSUBPS        Z1, Z15, Z17
+	VMOVUPS       2176(CX), K3, Z9
+	VMOVUPS       Z4, Z13
+	VFNMADD132PS  Z3, Z14, Z17
+	VMOVUPS       Z16, Z19
+	VFMADD213PS   Z5, Z11, Z13
+	VPERMPS       Z6, Z15, Z18
 	VFMADD132PS   Z2, Z1, Z19
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K4
-	VMULPS        Z12, Z12, Z9
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVUPS       3264(CX), K4, Z10
-	VFMADD213PS   Z12, Z9, Z14
-	VPADDD        Z8, Z16, Z16
-	VSUBPS        Z1, Z19, Z8
-	VMAXPS        3328(CX), Z7, Z7
-	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VMOVUPS       Z4, Z9
-	VFNMADD132PS  Z3, Z17, Z8
-	VMOVUPS       Z20, Z21
-	VMOVUPS       Z14, (CX)
-	VFMADD213PS   Z5, Z18, Z9
-	VPERMPS       Z6, Z19, Z13
-	VFMADD132PS   Z2, Z1, Z21
+	VADDPS        3264(CX), Z7, Z20
+	VMULPS        Z11, Z11, Z7
+	VPSLLD        $0x14, Z15, Z15
+	VCMPPS        $0x15, Z0, Z16, K3
+	VPCMPEQD.BCST constants<>+640(SB), Z8, K4
+	VFMADD213PS   Z11, Z7, Z13
+	VPADDD        Z18, Z15, Z15
+	VSUBPS        Z1, Z19, Z7
+	VMOVUPS       3264(CX), K4, Z9
+	VFMADD213PS.Z Z12, Z12, K1, Z13
+	VMOVUPS       Z4, Z8
+	VFNMADD132PS  Z3, Z16, Z7
+	VMOVUPS       Z20, Z18
+	VMOVUPS       Z13, (CX)
+	VFMADD213PS   Z5, Z17, Z8
+	VPERMPS       Z6, Z19, Z12
+	VFMADD132PS   Z2, Z1, Z18
 	PREFETCHT1    (DI)
-	VMULPS        Z18, Z18, Z12
+	VMULPS        Z17, Z17, Z11
 	VPSLLD        $0x14, Z19, Z19
 	VCMPPS        $0x15, Z0, Z20, K1
 	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z18, Z12, Z9
-	VPADDD        Z13, Z19, Z19
-	VSUBPS        Z1, Z21, Z12
+	VFMADD213PS   Z17, Z11, Z8
+	VPADDD        Z12, Z19, Z19
+	VSUBPS        Z1, Z18, Z11
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z16, Z16, K2, Z9
-	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z20, Z12
-	VMOVUPS       Z9, 1088(CX)
-	VFMADD213PS   Z5, Z8, Z13
-	VPERMPS       Z6, Z21, Z18
+	VFMADD213PS.Z Z15, Z15, K2, Z8
+	VMOVUPS       Z4, Z12
+	VFNMADD132PS  Z3, Z20, Z11
+	VMOVUPS       Z8, 1088(CX)
+	VFMADD213PS   Z5, Z7, Z12
+	VPERMPS       Z6, Z18, Z17
 	PREFETCHT1    (DI)
-	VMULPS        Z8, Z8, Z16
-	VPSLLD        $0x14, Z21, Z21
+	VMULPS        Z7, Z7, Z15
+	VPSLLD        $0x14, Z18, Z18
 	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z8, Z16, Z13
-	VPADDD        Z18, Z21, Z21
+	VFMADD213PS   Z7, Z15, Z12
+	VPADDD        Z17, Z18, Z18
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z19, Z19, K3, Z13
-	VMOVUPS       Z4, Z8
-	VMOVUPS       Z13, 2176(CX)
-	VFMADD213PS   Z5, Z12, Z8
+	VFMADD213PS.Z Z19, Z19, K3, Z12
+	VMOVUPS       Z4, Z7
+	VMOVUPS       Z12, 2176(CX)
+	VFMADD213PS   Z5, Z11, Z7
 	PREFETCHT1    (DI)
-	VMULPS        Z12, Z12, Z16
+	VMULPS        Z11, Z11, Z15
 	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z12, Z16, Z8
+	VFMADD213PS   Z11, Z15, Z7
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z21, Z21, K1, Z8
-	VMOVUPS       Z8, 3264(CX)
+	VFMADD213PS.Z Z18, Z18, K1, Z7
+	VMOVUPS       Z7, 3264(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
-	VADDPS        Z14, Z9, Z9
-	VADDPS        Z11, Z15, Z15
 	VADDPS        Z13, Z8, Z8
-	VADDPS        Z17, Z20, Z20
-	VADDPS        Z9, Z8, Z8
-	VADDPS        Z15, Z20, Z20
-	VADDPS.BCST   constants<>+736(SB), Z8, Z8
-	VMOVUPS       Z8, 2496(AX)(BX*4)
+	VADDPS        Z10, Z14, Z14
+	VADDPS        Z12, Z7, Z7
+	VADDPS        Z16, Z20, Z20
+	VADDPS        Z8, Z7, Z7
+	VADDPS        Z14, Z20, Z20
+	VADDPS.BCST   constants<>+736(SB), Z7, Z7
+	VMOVUPS       Z7, 2496(AX)(BX*4)
 	VMOVUPS       Z20, 6720(AX)(BX*4)
-	VMOVUPS       Z10, 4608(AX)(BX*4)
+	VMOVUPS       Z9, 4608(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, BX
 	CMPQ          BX, SI
-	JLT           loop2
+	JLT           loop1
 	VZEROUPPER
 	RET
 
@@ -18259,169 +18622,144 @@ TEXT ·planeSumExpUniformFloat32AVX2K5(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Y2
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         56(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
 
-max1:
-	VMAXPS (BX), Y2, Y2
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
-	MOVQ         BX, DI
-	SUBQ         88(AX), DI
-	SHLQ         $0x02, DI
-	ADDQ         168(AX), DI
-	MOVQ         176(AX), R8
-	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+704(SB), Y2
-	VMOVUPS      Y3, 384(AX)(BX*4)
-	VMOVDQU      (DX), Y4
-	VXORPS       Y5, Y5, Y5
-	VADDPS       (CX), Y3, Y6
-	VADDPS       1088(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+544(SB), Y4, Y12
+loop1:
+	MOVQ         SI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         168(AX), R8
+	MOVQ         176(AX), R9
+	VMOVUPS      384(AX)(SI*4), Y2
+	VMOVDQU      (DX), Y3
+	VXORPS       Y4, Y4, Y4
+	VADDPS       (CX), Y2, Y5
+	VADDPS       1088(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y6
+	VSUBPS       Y1, Y12, Y10
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+544(SB), Y3, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, (CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+576(SB), Y3, Y6
+	VFMADD213PS  Y8, Y8, Y7
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, (CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       32(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+576(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 1088(CX), Y5, Y5
-	VMAXPS       1120(CX), Y2, Y2
-	VMOVUPS      Y8, (CX)
-	VMOVUPS      Y9, 1088(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1088(R9)
-	VADDPS       2176(CX), Y3, Y6
-	VADDPS       3264(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 2176(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       2208(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+640(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 3264(CX), Y5, Y5
-	VMAXPS       3296(CX), Y2, Y2
-	VMOVUPS      Y8, 2176(CX)
-	VMOVUPS      Y9, 3264(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 96(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1120(R9)
-	VADDPS       4352(CX), Y3, Y3
-	VPCMPEQD     constants<>+672(SB), Y4, Y4
-	VBLENDVPS    Y4, 4352(CX), Y5, Y5
-	VMAXPS       4384(CX), Y2, Y2
-	VMAXPS       Y3, Y0, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VSUBPS       Y1, Y7, Y4
-	VFNMADD132PS constants<>+384(SB), Y6, Y4
-	VPERMPS      constants<>+480(SB), Y7, Y6
-	VPSLLD       $0x14, Y7, Y7
-	VPADDD       Y6, Y7, Y7
-	VMOVUPS      constants<>+416(SB), Y6
-	VFMADD213PS  constants<>+448(SB), Y4, Y6
-	VMULPS       Y4, Y4, Y8
-	VFMADD213PS  Y4, Y8, Y6
-	VFMADD213PS  Y7, Y7, Y6
-	VMOVUPS      Y6, 4352(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	MOVQ         56(AX), DI
-	VADDPS       96(DI), Y6, Y6
-	MOVQ         56(AX), DI
-	VADDPS       1120(DI), Y3, Y3
-	VADDPS       constants<>+736(SB), Y6, Y6
-	VMOVUPS      Y6, 2496(AX)(BX*4)
-	VMOVUPS      Y3, 6720(AX)(BX*4)
-	VMOVUPS      Y5, 4608(AX)(BX*4)
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 1088(CX), Y4, Y4
+	VMOVUPS      Y7, (CX)
+	VMOVUPS      Y8, 1088(CX)
+	VADDPS       Y7, Y8, Y8
+	VADDPS       Y5, Y9, Y9
+	VADDPS       2176(CX), Y2, Y5
+	VADDPS       3264(CX), Y2, Y11
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y11, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VMOVUPS      Y7, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VSUBPS       Y1, Y10, Y6
+	VSUBPS       Y1, Y14, Y12
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y14, Y13
+	VPERMPS      constants<>+480(SB), Y10, Y7
+	VPSLLD       $0x14, Y10, Y10
+	VPSLLD       $0x14, Y14, Y14
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y13, Y14, Y14
+	VPADDD       Y7, Y10, Y10
+	VPCMPEQD     constants<>+608(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y13, 2176(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y13
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y13, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+640(SB), Y3, Y6
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y10
+	VFMADD213PS  Y14, Y14, Y10
+	VBLENDVPS    Y6, 3264(CX), Y4, Y4
+	VMOVUPS      Y7, 2176(CX)
+	VMOVUPS      Y10, 3264(CX)
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y5, Y11, Y11
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y9, Y11, Y11
+	VMOVUPS      Y10, 96(BX)
+	VMOVUPS      Y11, 1120(BX)
+	VADDPS       4352(CX), Y2, Y2
+	VPCMPEQD     constants<>+672(SB), Y3, Y3
+	VBLENDVPS    Y3, 4352(CX), Y4, Y4
+	VMAXPS       Y2, Y0, Y5
+	VMOVUPS      Y5, Y6
+	VFMADD132PS  constants<>+352(SB), Y1, Y6
+	VSUBPS       Y1, Y6, Y3
+	VFNMADD132PS constants<>+384(SB), Y5, Y3
+	VPERMPS      constants<>+480(SB), Y6, Y5
+	VPSLLD       $0x14, Y6, Y6
+	VPADDD       Y5, Y6, Y6
+	VMOVUPS      constants<>+416(SB), Y5
+	VFMADD213PS  constants<>+448(SB), Y3, Y5
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y5
+	VFMADD213PS  Y6, Y6, Y5
+	VMOVUPS      Y5, 4352(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       96(BX), Y5, Y5
+	VADDPS       1120(BX), Y2, Y2
+	VADDPS       constants<>+736(SB), Y5, Y5
+	VMOVUPS      Y5, 2496(AX)(SI*4)
+	VMOVUPS      Y2, 6720(AX)(SI*4)
+	VMOVUPS      Y4, 4608(AX)(SI*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, BX
-	CMPQ         BX, SI
-	JLT          loop2
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
+	JLT          loop1
 	VZEROUPPER
 	RET
 
 // func planeSumExpUniformFloat32AVX512K5(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -18436,152 +18774,137 @@ TEXT ·planeSumExpUniformFloat32AVX512K5(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Z7
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         56(AX), BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPS (BX), Z7, Z7
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
+loop1:
 	MOVQ          BX, DI
 	SUBQ          88(AX), DI
 	SHLQ          $0x02, DI
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
-	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+704(SB), Z7
-	VMOVUPS       Z8, 384(AX)(BX*4)
-	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+544(SB), Z10
-	VADDPS        (CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
-	VMOVUPS       (CX), K1, Z10
-	VMAXPS        64(CX), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VADDPS        1088(CX), Z8, Z15
-	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       1088(CX), K2, Z10
-	VSUBPS        Z1, Z13, Z12
-	VMAXPS        1152(CX), Z7, Z7
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z15, Z16
-	VADDPS        2176(CX), Z8, Z17
-	VPERMPS       Z6, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
-	VPSLLD        $0x14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVUPS       2176(CX), K3, Z10
-	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z19
-	VMAXPS        2240(CX), Z7, Z7
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z15, Z19
-	VMOVUPS       Z17, Z21
-	VADDPS        3264(CX), Z8, Z22
-	VFMADD213PS   Z5, Z12, Z14
-	VPERMPS       Z6, Z16, Z20
-	VFMADD132PS   Z2, Z1, Z21
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K4
-	VMULPS        Z12, Z12, Z18
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVUPS       3264(CX), K4, Z10
-	VFMADD213PS   Z12, Z18, Z14
-	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z21, Z12
-	VMAXPS        3328(CX), Z7, Z7
-	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VMOVUPS       384(AX)(BX*4), Z7
+	VMOVDQU32     (DX), Z8
+	VBROADCASTSS  constants<>+544(SB), Z9
+	VADDPS        (CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+544(SB), Z8, K1
+	VMOVUPS       (CX), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VADDPS        1088(CX), Z7, Z14
+	VCMPPS        $0x15, Z0, Z10, K1
+	VPCMPEQD.BCST constants<>+576(SB), Z8, K2
+	VSUBPS        Z1, Z12, Z11
+	VMOVUPS       1088(CX), K2, Z9
+	VFNMADD132PS  Z3, Z10, Z11
+	VMOVUPS       Z14, Z15
+	VPERMPS       Z6, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z15
+	VADDPS        2176(CX), Z7, Z16
+	VPSLLD        $0x14, Z12, Z12
+	VCMPPS        $0x15, Z0, Z14, K2
+	VPCMPEQD.BCST constants<>+608(SB), Z8, K3
+	VPADDD        Z13, Z12, Z12
+	VSUBPS        Z1, Z15, Z18
+	VMOVUPS       2176(CX), K3, Z9
 	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z17, Z12
-	VMOVUPS       Z22, Z23
-	VMOVUPS       Z14, (CX)
-	VFMADD213PS   Z5, Z19, Z13
-	VPERMPS       Z6, Z21, Z20
-	VFMADD132PS   Z2, Z1, Z23
-	PREFETCHT1    (DI)
-	VMULPS        Z19, Z19, Z18
-	VPSLLD        $0x14, Z21, Z21
-	VCMPPS        $0x15, Z0, Z22, K1
-	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z19, Z18, Z13
-	VPADDD        Z20, Z21, Z21
-	VSUBPS        Z1, Z23, Z18
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z16, Z16, K2, Z13
-	VMOVUPS       Z4, Z16
-	VFNMADD132PS  Z3, Z22, Z18
-	VMOVUPS       Z13, 1088(CX)
-	VFMADD213PS   Z5, Z12, Z16
-	VPERMPS       Z6, Z23, Z20
-	PREFETCHT1    (DI)
-	VMULPS        Z12, Z12, Z19
-	VPSLLD        $0x14, Z23, Z23
-	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z12, Z19, Z16
-	VPADDD        Z20, Z23, Z23
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z21, Z21, K3, Z16
+	VFNMADD132PS  Z3, Z14, Z18
+	VMOVUPS       Z16, Z20
+	VFMADD213PS   Z5, Z11, Z13
+	VPERMPS       Z6, Z15, Z19
+	VFMADD132PS   Z2, Z1, Z20
+	VADDPS        3264(CX), Z7, Z21
+	VMULPS        Z11, Z11, Z17
+	VPSLLD        $0x14, Z15, Z15
+	VCMPPS        $0x15, Z0, Z16, K3
+	VPCMPEQD.BCST constants<>+640(SB), Z8, K4
+	VFMADD213PS   Z11, Z17, Z13
+	VPADDD        Z19, Z15, Z15
+	VSUBPS        Z1, Z20, Z11
+	VMOVUPS       3264(CX), K4, Z9
+	VFMADD213PS.Z Z12, Z12, K1, Z13
 	VMOVUPS       Z4, Z12
-	VMOVUPS       Z16, 2176(CX)
+	VFNMADD132PS  Z3, Z16, Z11
+	VMOVUPS       Z21, Z22
+	VMOVUPS       Z13, (CX)
 	VFMADD213PS   Z5, Z18, Z12
+	VPERMPS       Z6, Z20, Z19
+	VFMADD132PS   Z2, Z1, Z22
 	PREFETCHT1    (DI)
-	VMULPS        Z18, Z18, Z19
+	VMULPS        Z18, Z18, Z17
+	VPSLLD        $0x14, Z20, Z20
+	VCMPPS        $0x15, Z0, Z21, K1
 	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z18, Z19, Z12
+	VFMADD213PS   Z18, Z17, Z12
+	VPADDD        Z19, Z20, Z20
+	VSUBPS        Z1, Z22, Z17
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z23, Z23, K1, Z12
-	VMOVUPS       Z12, 3264(CX)
+	VFMADD213PS.Z Z15, Z15, K2, Z12
+	VMOVUPS       Z4, Z15
+	VFNMADD132PS  Z3, Z21, Z17
+	VMOVUPS       Z12, 1088(CX)
+	VFMADD213PS   Z5, Z11, Z15
+	VPERMPS       Z6, Z22, Z19
+	PREFETCHT1    (DI)
+	VMULPS        Z11, Z11, Z18
+	VPSLLD        $0x14, Z22, Z22
+	PREFETCHT1    (DI)(R8*1)
+	VFMADD213PS   Z11, Z18, Z15
+	VPADDD        Z19, Z22, Z22
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z20, Z20, K3, Z15
+	VMOVUPS       Z4, Z11
+	VMOVUPS       Z15, 2176(CX)
+	VFMADD213PS   Z5, Z17, Z11
+	PREFETCHT1    (DI)
+	VMULPS        Z17, Z17, Z18
+	PREFETCHT1    (DI)(R8*1)
+	VFMADD213PS   Z17, Z18, Z11
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z22, Z22, K1, Z11
+	VMOVUPS       Z11, 3264(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z16, Z12, Z12
-	VADDPS        Z17, Z22, Z22
 	VADDPS        Z13, Z12, Z12
-	VADDPS        Z15, Z22, Z22
-	VADDPS        4352(CX), Z8, Z8
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
-	VMOVUPS       4352(CX), K1, Z10
-	VMAXPS        4416(CX), Z7, Z7
-	VMOVUPS       Z8, Z11
-	VFMADD132PS   Z2, Z1, Z11
-	VCMPPS        $0x15, Z0, Z8, K1
-	VSUBPS        Z1, Z11, Z9
-	VFNMADD132PS  Z3, Z8, Z9
-	VPERMPS       Z6, Z11, Z13
-	VPSLLD        $0x14, Z11, Z11
-	VPADDD        Z13, Z11, Z11
-	VMOVUPS       Z4, Z13
-	VFMADD213PS   Z5, Z9, Z13
-	VMULPS        Z9, Z9, Z14
-	VFMADD213PS   Z9, Z14, Z13
-	VFMADD213PS.Z Z11, Z11, K1, Z13
-	VMOVUPS       Z13, 4352(CX)
+	VADDPS        Z10, Z14, Z14
+	VADDPS        Z15, Z11, Z11
+	VADDPS        Z16, Z21, Z21
+	VADDPS        Z12, Z11, Z11
+	VADDPS        Z14, Z21, Z21
+	VADDPS        4352(CX), Z7, Z7
+	VPCMPEQD.BCST constants<>+672(SB), Z8, K1
+	VMOVUPS       4352(CX), K1, Z9
+	VMOVUPS       Z7, Z10
+	VFMADD132PS   Z2, Z1, Z10
+	VCMPPS        $0x15, Z0, Z7, K1
+	VSUBPS        Z1, Z10, Z8
+	VFNMADD132PS  Z3, Z7, Z8
+	VPERMPS       Z6, Z10, Z12
+	VPSLLD        $0x14, Z10, Z10
+	VPADDD        Z12, Z10, Z10
+	VMOVUPS       Z4, Z12
+	VFMADD213PS   Z5, Z8, Z12
+	VMULPS        Z8, Z8, Z13
+	VFMADD213PS   Z8, Z13, Z12
+	VFMADD213PS.Z Z10, Z10, K1, Z12
+	VMOVUPS       Z12, 4352(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
-	VADDPS        Z12, Z13, Z13
-	VADDPS        Z22, Z8, Z8
-	VADDPS.BCST   constants<>+736(SB), Z13, Z13
-	VMOVUPS       Z13, 2496(AX)(BX*4)
-	VMOVUPS       Z8, 6720(AX)(BX*4)
-	VMOVUPS       Z10, 4608(AX)(BX*4)
+	VADDPS        Z11, Z12, Z12
+	VADDPS        Z21, Z7, Z7
+	VADDPS.BCST   constants<>+736(SB), Z12, Z12
+	VMOVUPS       Z12, 2496(AX)(BX*4)
+	VMOVUPS       Z7, 6720(AX)(BX*4)
+	VMOVUPS       Z9, 4608(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, BX
 	CMPQ          BX, SI
-	JLT           loop2
+	JLT           loop1
 	VZEROUPPER
 	RET
 
@@ -18596,244 +18919,210 @@ TEXT ·planeSumExpUniformFloat32AVX2K8(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Y2
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         56(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
 
-max1:
-	VMAXPS (BX), Y2, Y2
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
-	MOVQ         BX, DI
-	SUBQ         88(AX), DI
-	SHLQ         $0x02, DI
-	ADDQ         168(AX), DI
-	MOVQ         176(AX), R8
-	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+704(SB), Y2
-	VMOVUPS      Y3, 384(AX)(BX*4)
-	VMOVDQU      (DX), Y4
-	VXORPS       Y5, Y5, Y5
-	VADDPS       (CX), Y3, Y6
-	VADDPS       1088(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+544(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, (CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       32(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+576(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 1088(CX), Y5, Y5
-	VMAXPS       1120(CX), Y2, Y2
-	VMOVUPS      Y8, (CX)
-	VMOVUPS      Y9, 1088(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1088(R9)
-	VADDPS       2176(CX), Y3, Y6
-	VADDPS       3264(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 2176(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       2208(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+640(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 3264(CX), Y5, Y5
-	VMAXPS       3296(CX), Y2, Y2
-	VMOVUPS      Y8, 2176(CX)
-	VMOVUPS      Y9, 3264(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 96(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1120(R9)
-	VADDPS       4352(CX), Y3, Y6
-	VADDPS       5440(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+672(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 4352(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       4384(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2432(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 5440(CX), Y5, Y5
-	VMAXPS       5472(CX), Y2, Y2
-	VMOVUPS      Y8, 4352(CX)
-	VMOVUPS      Y9, 5440(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1088(R9)
-	VADDPS       6528(CX), Y3, Y6
-	VADDPS       7616(CX), Y3, Y9
-	VMAXPS       Y6, Y0, Y7
+loop1:
+	MOVQ         SI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         168(AX), R8
+	MOVQ         176(AX), R9
+	VMOVUPS      384(AX)(SI*4), Y2
+	VMOVDQU      (DX), Y3
+	VXORPS       Y4, Y4, Y4
+	VADDPS       (CX), Y2, Y5
+	VADDPS       1088(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VMOVUPS      Y7, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y3
+	VSUBPS       Y1, Y8, Y6
 	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (DI)
+	PREFETCHT1   (R8)
 	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y3
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
 	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPERMPS      constants<>+480(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VPADDD       Y11, Y12, Y12
 	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+2464(SB), Y4, Y11
+	VPCMPEQD     constants<>+544(SB), Y3, Y11
 	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y3, Y7
-	VBLENDVPS    Y11, 6528(CX), Y5, Y5
-	VMULPS       Y3, Y3, Y11
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       6560(CX), Y2, Y2
-	VFMADD213PS  Y3, Y11, Y7
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2496(SB), Y4, Y3
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, (CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+576(SB), Y3, Y6
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y4
-	VFMADD213PS  constants<>+448(SB), Y10, Y4
-	VMULPS       Y10, Y10, Y8
-	VFMADD213PS  Y10, Y8, Y4
-	VFMADD213PS  Y12, Y12, Y4
-	VBLENDVPS    Y3, 7616(CX), Y5, Y5
-	VMAXPS       7648(CX), Y2, Y2
-	VMOVUPS      Y7, 6528(CX)
-	VMOVUPS      Y4, 7616(CX)
-	VADDPS       Y7, Y4, Y4
-	VADDPS       Y6, Y9, Y9
-	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y4, Y4
-	MOVQ         56(AX), DI
-	VADDPS       1088(DI), Y9, Y9
-	MOVQ         56(AX), DI
-	VADDPS       96(DI), Y4, Y4
-	MOVQ         56(AX), DI
-	VADDPS       1120(DI), Y9, Y9
-	VADDPS       constants<>+736(SB), Y4, Y4
-	VMOVUPS      Y4, 2496(AX)(BX*4)
-	VMOVUPS      Y9, 6720(AX)(BX*4)
-	VMOVUPS      Y5, 4608(AX)(BX*4)
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 1088(CX), Y4, Y4
+	VMOVUPS      Y7, (CX)
+	VMOVUPS      Y8, 1088(CX)
+	VADDPS       Y7, Y8, Y8
+	VADDPS       Y5, Y9, Y9
+	VADDPS       2176(CX), Y2, Y5
+	VADDPS       3264(CX), Y2, Y11
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y11, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VMOVUPS      Y7, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VSUBPS       Y1, Y10, Y6
+	VSUBPS       Y1, Y14, Y12
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y14, Y13
+	VPERMPS      constants<>+480(SB), Y10, Y7
+	VPSLLD       $0x14, Y10, Y10
+	VPSLLD       $0x14, Y14, Y14
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y13, Y14, Y14
+	VPADDD       Y7, Y10, Y10
+	VPCMPEQD     constants<>+608(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y13, 2176(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y13
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y13, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+640(SB), Y3, Y6
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y10
+	VFMADD213PS  Y14, Y14, Y10
+	VBLENDVPS    Y6, 3264(CX), Y4, Y4
+	VMOVUPS      Y7, 2176(CX)
+	VMOVUPS      Y10, 3264(CX)
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y5, Y11, Y11
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y9, Y11, Y11
+	VMOVUPS      Y10, 96(BX)
+	VMOVUPS      Y11, 1120(BX)
+	VADDPS       4352(CX), Y2, Y5
+	VADDPS       5440(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y6
+	VSUBPS       Y1, Y12, Y10
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+672(SB), Y3, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, 4352(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2432(SB), Y3, Y6
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 5440(CX), Y4, Y4
+	VMOVUPS      Y7, 4352(CX)
+	VMOVUPS      Y8, 5440(CX)
+	VADDPS       Y7, Y8, Y8
+	VADDPS       Y5, Y9, Y9
+	VADDPS       6528(CX), Y2, Y5
+	VADDPS       7616(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y7, Y2
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y6, Y2
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	VPSLLD       $0x14, Y7, Y7
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y6, Y7, Y7
+	VPCMPEQD     constants<>+2464(SB), Y3, Y12
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y2, Y6
+	VBLENDVPS    Y12, 6528(CX), Y4, Y4
+	VMULPS       Y2, Y2, Y12
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y2, Y12, Y6
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2496(SB), Y3, Y2
+	VFMADD213PS  Y7, Y7, Y6
+	VMOVUPS      constants<>+416(SB), Y3
+	VFMADD213PS  constants<>+448(SB), Y11, Y3
+	VMULPS       Y11, Y11, Y7
+	VFMADD213PS  Y11, Y7, Y3
+	VFMADD213PS  Y13, Y13, Y3
+	VBLENDVPS    Y2, 7616(CX), Y4, Y4
+	VMOVUPS      Y6, 6528(CX)
+	VMOVUPS      Y3, 7616(CX)
+	VADDPS       Y6, Y3, Y3
+	VADDPS       Y5, Y10, Y10
+	VADDPS       Y8, Y3, Y3
+	VADDPS       Y9, Y10, Y10
+	VADDPS       96(BX), Y3, Y3
+	VADDPS       1120(BX), Y10, Y10
+	VADDPS       constants<>+736(SB), Y3, Y3
+	VMOVUPS      Y3, 2496(AX)(SI*4)
+	VMOVUPS      Y10, 6720(AX)(SI*4)
+	VMOVUPS      Y4, 4608(AX)(SI*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, BX
-	CMPQ         BX, SI
-	JLT          loop2
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
+	JLT          loop1
 	VZEROUPPER
 	RET
 
 // func planeSumExpUniformFloat32AVX512K8(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -18848,221 +19137,203 @@ TEXT ·planeSumExpUniformFloat32AVX512K8(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Z7
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         56(AX), BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPS (BX), Z7, Z7
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
+loop1:
 	MOVQ          BX, DI
 	SUBQ          88(AX), DI
 	SHLQ          $0x02, DI
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
-	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+704(SB), Z7
-	VMOVUPS       Z8, 384(AX)(BX*4)
-	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+544(SB), Z10
-	VADDPS        (CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
-	VMOVUPS       (CX), K1, Z10
-	VMAXPS        64(CX), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VADDPS        1088(CX), Z8, Z15
-	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       1088(CX), K2, Z10
-	VSUBPS        Z1, Z13, Z12
-	VMAXPS        1152(CX), Z7, Z7
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z15, Z16
-	VADDPS        2176(CX), Z8, Z17
-	VPERMPS       Z6, Z13, Z14
-	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
-	VPSLLD        $0x14, Z13, Z13
-	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVUPS       2176(CX), K3, Z10
-	VPADDD        Z14, Z13, Z13
-	VSUBPS        Z1, Z16, Z19
-	VMAXPS        2240(CX), Z7, Z7
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z15, Z19
-	VMOVUPS       Z17, Z21
-	VADDPS        3264(CX), Z8, Z22
-	VFMADD213PS   Z5, Z12, Z14
-	VPERMPS       Z6, Z16, Z20
-	VFMADD132PS   Z2, Z1, Z21
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K4
-	VMULPS        Z12, Z12, Z18
-	VPSLLD        $0x14, Z16, Z16
-	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVUPS       3264(CX), K4, Z10
-	VFMADD213PS   Z12, Z18, Z14
-	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z21, Z12
-	VMAXPS        3328(CX), Z7, Z7
-	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VMOVUPS       384(AX)(BX*4), Z7
+	VMOVDQU32     (DX), Z8
+	VBROADCASTSS  constants<>+544(SB), Z9
+	VADDPS        (CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+544(SB), Z8, K1
+	VMOVUPS       (CX), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VADDPS        1088(CX), Z7, Z14
+	VCMPPS        $0x15, Z0, Z10, K1
+	VPCMPEQD.BCST constants<>+576(SB), Z8, K2
+	VSUBPS        Z1, Z12, Z11
+	VMOVUPS       1088(CX), K2, Z9
+	VFNMADD132PS  Z3, Z10, Z11
+	VMOVUPS       Z14, Z15
+	VPERMPS       Z6, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z15
+	VADDPS        2176(CX), Z7, Z16
+	VPSLLD        $0x14, Z12, Z12
+	VCMPPS        $0x15, Z0, Z14, K2
+	VPCMPEQD.BCST constants<>+608(SB), Z8, K3
+	VPADDD        Z13, Z12, Z12
+	VSUBPS        Z1, Z15, Z18
+	VMOVUPS       2176(CX), K3, Z9
 	VMOVUPS       Z4, Z13
-	VFNMADD132PS  Z3, Z17, Z12
-	VMOVUPS       Z22, Z23
-	VMOVUPS       Z14, (CX)
-	VFMADD213PS   Z5, Z19, Z13
-	VPERMPS       Z6, Z21, Z20
-	VFMADD132PS   Z2, Z1, Z23
-	PREFETCHT1    (DI)
-	VMULPS        Z19, Z19, Z18
-	VPSLLD        $0x14, Z21, Z21
-	VCMPPS        $0x15, Z0, Z22, K1
-	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z19, Z18, Z13
-	VPADDD        Z20, Z21, Z21
-	VSUBPS        Z1, Z23, Z18
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z16, Z16, K2, Z13
-	VMOVUPS       Z4, Z16
-	VFNMADD132PS  Z3, Z22, Z18
-	VMOVUPS       Z13, 1088(CX)
-	VFMADD213PS   Z5, Z12, Z16
-	VPERMPS       Z6, Z23, Z20
-	PREFETCHT1    (DI)
-	VMULPS        Z12, Z12, Z19
-	VPSLLD        $0x14, Z23, Z23
-	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z12, Z19, Z16
-	VPADDD        Z20, Z23, Z23
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z21, Z21, K3, Z16
-	VMOVUPS       Z4, Z12
-	VMOVUPS       Z16, 2176(CX)
-	VFMADD213PS   Z5, Z18, Z12
-	PREFETCHT1    (DI)
-	VMULPS        Z18, Z18, Z19
-	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z18, Z19, Z12
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z23, Z23, K1, Z12
-	VMOVUPS       Z12, 3264(CX)
-	PREFETCHT1    (DI)
-	PREFETCHT1    (DI)(R8*1)
-	ADDQ          184(AX), DI
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z16, Z12, Z12
-	VADDPS        Z17, Z22, Z22
-	VADDPS        Z13, Z12, Z12
-	VADDPS        Z15, Z22, Z22
-	VADDPS        4352(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
-	VMOVUPS       4352(CX), K1, Z10
-	VMAXPS        4416(CX), Z7, Z7
-	VMOVUPS       Z11, Z14
-	VADDPS        5440(CX), Z8, Z16
-	VFMADD132PS   Z2, Z1, Z14
-	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       5440(CX), K2, Z10
-	VSUBPS        Z1, Z14, Z13
-	VMAXPS        5504(CX), Z7, Z7
-	VFNMADD132PS  Z3, Z11, Z13
-	VMOVUPS       Z16, Z17
-	VADDPS        6528(CX), Z8, Z18
-	VPERMPS       Z6, Z14, Z15
-	VFMADD132PS   Z2, Z1, Z17
-	VPCMPEQD.BCST constants<>+2464(SB), Z9, K3
-	VPSLLD        $0x14, Z14, Z14
-	VCMPPS        $0x15, Z0, Z16, K2
-	VMOVUPS       6528(CX), K3, Z10
-	VPADDD        Z15, Z14, Z14
-	VSUBPS        Z1, Z17, Z19
-	VMAXPS        6592(CX), Z7, Z7
-	VMOVUPS       Z4, Z15
-	VFNMADD132PS  Z3, Z16, Z19
-	VMOVUPS       Z18, Z20
-	VADDPS        7616(CX), Z8, Z21
-	VFMADD213PS   Z5, Z13, Z15
-	VPERMPS       Z6, Z17, Z8
+	VFNMADD132PS  Z3, Z14, Z18
+	VMOVUPS       Z16, Z20
+	VFMADD213PS   Z5, Z11, Z13
+	VPERMPS       Z6, Z15, Z19
 	VFMADD132PS   Z2, Z1, Z20
-	VPCMPEQD.BCST constants<>+2496(SB), Z9, K4
-	VMULPS        Z13, Z13, Z9
-	VPSLLD        $0x14, Z17, Z17
-	VCMPPS        $0x15, Z0, Z18, K3
-	VMOVUPS       7616(CX), K4, Z10
-	VFMADD213PS   Z13, Z9, Z15
-	VPADDD        Z8, Z17, Z17
-	VSUBPS        Z1, Z20, Z8
-	VMAXPS        7680(CX), Z7, Z7
-	VFMADD213PS.Z Z14, Z14, K1, Z15
-	VMOVUPS       Z4, Z9
-	VFNMADD132PS  Z3, Z18, Z8
-	VMOVUPS       Z21, Z23
-	VMOVUPS       Z15, 4352(CX)
-	VFMADD213PS   Z5, Z19, Z9
-	VPERMPS       Z6, Z20, Z14
-	VFMADD132PS   Z2, Z1, Z23
+	VADDPS        3264(CX), Z7, Z21
+	VMULPS        Z11, Z11, Z17
+	VPSLLD        $0x14, Z15, Z15
+	VCMPPS        $0x15, Z0, Z16, K3
+	VPCMPEQD.BCST constants<>+640(SB), Z8, K4
+	VFMADD213PS   Z11, Z17, Z13
+	VPADDD        Z19, Z15, Z15
+	VSUBPS        Z1, Z20, Z11
+	VMOVUPS       3264(CX), K4, Z9
+	VFMADD213PS.Z Z12, Z12, K1, Z13
+	VMOVUPS       Z4, Z12
+	VFNMADD132PS  Z3, Z16, Z11
+	VMOVUPS       Z21, Z22
+	VMOVUPS       Z13, (CX)
+	VFMADD213PS   Z5, Z18, Z12
+	VPERMPS       Z6, Z20, Z19
+	VFMADD132PS   Z2, Z1, Z22
 	PREFETCHT1    (DI)
-	VMULPS        Z19, Z19, Z13
+	VMULPS        Z18, Z18, Z17
 	VPSLLD        $0x14, Z20, Z20
 	VCMPPS        $0x15, Z0, Z21, K1
 	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z19, Z13, Z9
-	VPADDD        Z14, Z20, Z20
-	VSUBPS        Z1, Z23, Z13
+	VFMADD213PS   Z18, Z17, Z12
+	VPADDD        Z19, Z20, Z20
+	VSUBPS        Z1, Z22, Z17
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z17, Z17, K2, Z9
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z21, Z13
-	VMOVUPS       Z9, 5440(CX)
-	VFMADD213PS   Z5, Z8, Z14
-	VPERMPS       Z6, Z23, Z19
+	VFMADD213PS.Z Z15, Z15, K2, Z12
+	VMOVUPS       Z4, Z15
+	VFNMADD132PS  Z3, Z21, Z17
+	VMOVUPS       Z12, 1088(CX)
+	VFMADD213PS   Z5, Z11, Z15
+	VPERMPS       Z6, Z22, Z19
 	PREFETCHT1    (DI)
-	VMULPS        Z8, Z8, Z17
-	VPSLLD        $0x14, Z23, Z23
+	VMULPS        Z11, Z11, Z18
+	VPSLLD        $0x14, Z22, Z22
 	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z8, Z17, Z14
-	VPADDD        Z19, Z23, Z23
+	VFMADD213PS   Z11, Z18, Z15
+	VPADDD        Z19, Z22, Z22
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z20, Z20, K3, Z14
-	VMOVUPS       Z4, Z8
-	VMOVUPS       Z14, 6528(CX)
-	VFMADD213PS   Z5, Z13, Z8
+	VFMADD213PS.Z Z20, Z20, K3, Z15
+	VMOVUPS       Z4, Z11
+	VMOVUPS       Z15, 2176(CX)
+	VFMADD213PS   Z5, Z17, Z11
 	PREFETCHT1    (DI)
-	VMULPS        Z13, Z13, Z17
+	VMULPS        Z17, Z17, Z18
 	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z13, Z17, Z8
+	VFMADD213PS   Z17, Z18, Z11
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z23, Z23, K1, Z8
-	VMOVUPS       Z8, 7616(CX)
+	VFMADD213PS.Z Z22, Z22, K1, Z11
+	VMOVUPS       Z11, 3264(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
-	VADDPS        Z15, Z9, Z9
-	VADDPS        Z11, Z16, Z16
-	VADDPS        Z14, Z8, Z8
-	VADDPS        Z18, Z21, Z21
-	VADDPS        Z9, Z8, Z8
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z10, Z14, Z14
+	VADDPS        Z15, Z11, Z11
 	VADDPS        Z16, Z21, Z21
-	VADDPS        Z12, Z8, Z8
-	VADDPS        Z22, Z21, Z21
-	VADDPS.BCST   constants<>+736(SB), Z8, Z8
-	VMOVUPS       Z8, 2496(AX)(BX*4)
-	VMOVUPS       Z21, 6720(AX)(BX*4)
-	VMOVUPS       Z10, 4608(AX)(BX*4)
+	VADDPS        Z12, Z11, Z11
+	VADDPS        Z14, Z21, Z21
+	VADDPS        4352(CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+672(SB), Z8, K1
+	VMOVUPS       4352(CX), K1, Z9
+	VMOVUPS       Z10, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VADDPS        5440(CX), Z7, Z15
+	VCMPPS        $0x15, Z0, Z10, K1
+	VPCMPEQD.BCST constants<>+2432(SB), Z8, K2
+	VSUBPS        Z1, Z13, Z12
+	VMOVUPS       5440(CX), K2, Z9
+	VFNMADD132PS  Z3, Z10, Z12
+	VMOVUPS       Z15, Z16
+	VPERMPS       Z6, Z13, Z14
+	VFMADD132PS   Z2, Z1, Z16
+	VADDPS        6528(CX), Z7, Z17
+	VPSLLD        $0x14, Z13, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VPCMPEQD.BCST constants<>+2464(SB), Z8, K3
+	VPADDD        Z14, Z13, Z13
+	VSUBPS        Z1, Z16, Z18
+	VMOVUPS       6528(CX), K3, Z9
+	VMOVUPS       Z4, Z14
+	VFNMADD132PS  Z3, Z15, Z18
+	VMOVUPS       Z17, Z20
+	VFMADD213PS   Z5, Z12, Z14
+	VPERMPS       Z6, Z16, Z19
+	VFMADD132PS   Z2, Z1, Z20
+	VADDPS        7616(CX), Z7, Z22
+	VMULPS        Z12, Z12, Z7
+	VPSLLD        $0x14, Z16, Z16
+	VCMPPS        $0x15, Z0, Z17, K3
+	VPCMPEQD.BCST constants<>+2496(SB), Z8, K4
+	VFMADD213PS   Z12, Z7, Z14
+	VPADDD        Z19, Z16, Z16
+	VSUBPS        Z1, Z20, Z7
+	VMOVUPS       7616(CX), K4, Z9
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VMOVUPS       Z4, Z8
+	VFNMADD132PS  Z3, Z17, Z7
+	VMOVUPS       Z22, Z19
+	VMOVUPS       Z14, 4352(CX)
+	VFMADD213PS   Z5, Z18, Z8
+	VPERMPS       Z6, Z20, Z13
+	VFMADD132PS   Z2, Z1, Z19
+	PREFETCHT1    (DI)
+	VMULPS        Z18, Z18, Z12
+	VPSLLD        $0x14, Z20, Z20
+	VCMPPS        $0x15, Z0, Z22, K1
+	PREFETCHT1    (DI)(R8*1)
+	VFMADD213PS   Z18, Z12, Z8
+	VPADDD        Z13, Z20, Z20
+	VSUBPS        Z1, Z19, Z12
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z16, Z16, K2, Z8
+	VMOVUPS       Z4, Z13
+	VFNMADD132PS  Z3, Z22, Z12
+	VMOVUPS       Z8, 5440(CX)
+	VFMADD213PS   Z5, Z7, Z13
+	VPERMPS       Z6, Z19, Z18
+	PREFETCHT1    (DI)
+	VMULPS        Z7, Z7, Z16
+	VPSLLD        $0x14, Z19, Z19
+	PREFETCHT1    (DI)(R8*1)
+	VFMADD213PS   Z7, Z16, Z13
+	VPADDD        Z18, Z19, Z19
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z20, Z20, K3, Z13
+	VMOVUPS       Z4, Z7
+	VMOVUPS       Z13, 6528(CX)
+	VFMADD213PS   Z5, Z12, Z7
+	PREFETCHT1    (DI)
+	VMULPS        Z12, Z12, Z16
+	PREFETCHT1    (DI)(R8*1)
+	VFMADD213PS   Z12, Z16, Z7
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z19, Z19, K1, Z7
+	VMOVUPS       Z7, 7616(CX)
+	PREFETCHT1    (DI)
+	PREFETCHT1    (DI)(R8*1)
+	ADDQ          184(AX), DI
+	VADDPS        Z14, Z8, Z8
+	VADDPS        Z10, Z15, Z15
+	VADDPS        Z13, Z7, Z7
+	VADDPS        Z17, Z22, Z22
+	VADDPS        Z8, Z7, Z7
+	VADDPS        Z15, Z22, Z22
+	VADDPS        Z11, Z7, Z7
+	VADDPS        Z21, Z22, Z22
+	VADDPS.BCST   constants<>+736(SB), Z7, Z7
+	VMOVUPS       Z7, 2496(AX)(BX*4)
+	VMOVUPS       Z22, 6720(AX)(BX*4)
+	VMOVUPS       Z9, 4608(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, BX
 	CMPQ          BX, SI
-	JLT           loop2
+	JLT           loop1
 	VZEROUPPER
 	RET
 
@@ -19077,296 +19348,256 @@ TEXT ·planeSumExpUniformFloat32AVX2K10(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Y2
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         56(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
 
-max1:
-	VMAXPS (BX), Y2, Y2
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
-	MOVQ         BX, DI
-	SUBQ         88(AX), DI
-	SHLQ         $0x02, DI
-	ADDQ         168(AX), DI
-	MOVQ         176(AX), R8
-	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+704(SB), Y2
-	VMOVUPS      Y3, 384(AX)(BX*4)
-	VMOVDQU      (DX), Y4
-	VXORPS       Y5, Y5, Y5
-	VADDPS       (CX), Y3, Y6
-	VADDPS       1088(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+544(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, (CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       32(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+576(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 1088(CX), Y5, Y5
-	VMAXPS       1120(CX), Y2, Y2
-	VMOVUPS      Y8, (CX)
-	VMOVUPS      Y9, 1088(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1088(R9)
-	VADDPS       2176(CX), Y3, Y6
-	VADDPS       3264(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 2176(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       2208(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+640(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 3264(CX), Y5, Y5
-	VMAXPS       3296(CX), Y2, Y2
-	VMOVUPS      Y8, 2176(CX)
-	VMOVUPS      Y9, 3264(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 96(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1120(R9)
-	VADDPS       4352(CX), Y3, Y6
-	VADDPS       5440(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+672(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 4352(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       4384(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2432(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 5440(CX), Y5, Y5
-	VMAXPS       5472(CX), Y2, Y2
-	VMOVUPS      Y8, 4352(CX)
-	VMOVUPS      Y9, 5440(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1088(R9)
-	VADDPS       6528(CX), Y3, Y6
-	VADDPS       7616(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2464(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 6528(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       6560(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2496(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 7616(CX), Y5, Y5
-	VMAXPS       7648(CX), Y2, Y2
-	VMOVUPS      Y8, 6528(CX)
-	VMOVUPS      Y9, 7616(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y9, Y9
-	MOVQ         56(AX), R9
-	VADDPS       1120(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 128(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1152(R9)
-	VADDPS       8704(CX), Y3, Y6
-	VADDPS       9792(CX), Y3, Y9
-	VMAXPS       Y6, Y0, Y7
+loop1:
+	MOVQ         SI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         168(AX), R8
+	MOVQ         176(AX), R9
+	VMOVUPS      384(AX)(SI*4), Y2
+	VMOVDQU      (DX), Y3
+	VXORPS       Y4, Y4, Y4
+	VADDPS       (CX), Y2, Y5
+	VADDPS       1088(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VMOVUPS      Y7, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y3
+	VSUBPS       Y1, Y8, Y6
 	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (DI)
+	PREFETCHT1   (R8)
 	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y3
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
 	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPERMPS      constants<>+480(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VPADDD       Y11, Y12, Y12
 	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+2848(SB), Y4, Y11
+	VPCMPEQD     constants<>+544(SB), Y3, Y11
 	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y3, Y7
-	VBLENDVPS    Y11, 8704(CX), Y5, Y5
-	VMULPS       Y3, Y3, Y11
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       8736(CX), Y2, Y2
-	VFMADD213PS  Y3, Y11, Y7
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2880(SB), Y4, Y3
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, (CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+576(SB), Y3, Y6
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y4
-	VFMADD213PS  constants<>+448(SB), Y10, Y4
-	VMULPS       Y10, Y10, Y8
-	VFMADD213PS  Y10, Y8, Y4
-	VFMADD213PS  Y12, Y12, Y4
-	VBLENDVPS    Y3, 9792(CX), Y5, Y5
-	VMAXPS       9824(CX), Y2, Y2
-	VMOVUPS      Y7, 8704(CX)
-	VMOVUPS      Y4, 9792(CX)
-	VADDPS       Y7, Y4, Y4
-	VADDPS       Y6, Y9, Y9
-	MOVQ         56(AX), DI
-	VADDPS       128(DI), Y4, Y4
-	MOVQ         56(AX), DI
-	VADDPS       1152(DI), Y9, Y9
-	VADDPS       constants<>+736(SB), Y4, Y4
-	VMOVUPS      Y4, 2496(AX)(BX*4)
-	VMOVUPS      Y9, 6720(AX)(BX*4)
-	VMOVUPS      Y5, 4608(AX)(BX*4)
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 1088(CX), Y4, Y4
+	VMOVUPS      Y7, (CX)
+	VMOVUPS      Y8, 1088(CX)
+	VADDPS       Y7, Y8, Y8
+	VADDPS       Y5, Y9, Y9
+	VADDPS       2176(CX), Y2, Y5
+	VADDPS       3264(CX), Y2, Y11
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y11, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VMOVUPS      Y7, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VSUBPS       Y1, Y10, Y6
+	VSUBPS       Y1, Y14, Y12
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y14, Y13
+	VPERMPS      constants<>+480(SB), Y10, Y7
+	VPSLLD       $0x14, Y10, Y10
+	VPSLLD       $0x14, Y14, Y14
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y13, Y14, Y14
+	VPADDD       Y7, Y10, Y10
+	VPCMPEQD     constants<>+608(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y13, 2176(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y13
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y13, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+640(SB), Y3, Y6
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y10
+	VFMADD213PS  Y14, Y14, Y10
+	VBLENDVPS    Y6, 3264(CX), Y4, Y4
+	VMOVUPS      Y7, 2176(CX)
+	VMOVUPS      Y10, 3264(CX)
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y5, Y11, Y11
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y9, Y11, Y11
+	VMOVUPS      Y10, 96(BX)
+	VMOVUPS      Y11, 1120(BX)
+	VADDPS       4352(CX), Y2, Y5
+	VADDPS       5440(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y6
+	VSUBPS       Y1, Y12, Y10
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+672(SB), Y3, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, 4352(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2432(SB), Y3, Y6
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 5440(CX), Y4, Y4
+	VMOVUPS      Y7, 4352(CX)
+	VMOVUPS      Y8, 5440(CX)
+	VADDPS       Y7, Y8, Y8
+	VADDPS       Y5, Y9, Y9
+	VADDPS       6528(CX), Y2, Y5
+	VADDPS       7616(CX), Y2, Y11
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y11, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VMOVUPS      Y7, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VSUBPS       Y1, Y10, Y6
+	VSUBPS       Y1, Y14, Y12
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y14, Y13
+	VPERMPS      constants<>+480(SB), Y10, Y7
+	VPSLLD       $0x14, Y10, Y10
+	VPSLLD       $0x14, Y14, Y14
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y13, Y14, Y14
+	VPADDD       Y7, Y10, Y10
+	VPCMPEQD     constants<>+2464(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y13, 6528(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y13
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y13, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2496(SB), Y3, Y6
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y10
+	VFMADD213PS  Y14, Y14, Y10
+	VBLENDVPS    Y6, 7616(CX), Y4, Y4
+	VMOVUPS      Y7, 6528(CX)
+	VMOVUPS      Y10, 7616(CX)
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y5, Y11, Y11
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y9, Y11, Y11
+	VADDPS       96(BX), Y10, Y10
+	VADDPS       1120(BX), Y11, Y11
+	VMOVUPS      Y10, 128(BX)
+	VMOVUPS      Y11, 1152(BX)
+	VADDPS       8704(CX), Y2, Y5
+	VADDPS       9792(CX), Y2, Y8
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y8, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y7, Y2
+	VSUBPS       Y1, Y11, Y9
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y10, Y9
+	VFNMADD132PS constants<>+384(SB), Y6, Y2
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	VPSLLD       $0x14, Y7, Y7
+	VPSLLD       $0x14, Y11, Y11
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y10, Y11, Y11
+	VPADDD       Y6, Y7, Y7
+	VPCMPEQD     constants<>+2848(SB), Y3, Y10
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y2, Y6
+	VBLENDVPS    Y10, 8704(CX), Y4, Y4
+	VMULPS       Y2, Y2, Y10
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y2, Y10, Y6
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2880(SB), Y3, Y2
+	VFMADD213PS  Y7, Y7, Y6
+	VMOVUPS      constants<>+416(SB), Y3
+	VFMADD213PS  constants<>+448(SB), Y9, Y3
+	VMULPS       Y9, Y9, Y7
+	VFMADD213PS  Y9, Y7, Y3
+	VFMADD213PS  Y11, Y11, Y3
+	VBLENDVPS    Y2, 9792(CX), Y4, Y4
+	VMOVUPS      Y6, 8704(CX)
+	VMOVUPS      Y3, 9792(CX)
+	VADDPS       Y6, Y3, Y3
+	VADDPS       Y5, Y8, Y8
+	VADDPS       128(BX), Y3, Y3
+	VADDPS       1152(BX), Y8, Y8
+	VADDPS       constants<>+736(SB), Y3, Y3
+	VMOVUPS      Y3, 2496(AX)(SI*4)
+	VMOVUPS      Y8, 6720(AX)(SI*4)
+	VMOVUPS      Y4, 4608(AX)(SI*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, BX
-	CMPQ         BX, SI
-	JLT          loop2
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
+	JLT          loop1
 	VZEROUPPER
 	RET
 
 // func planeSumExpUniformFloat32AVX512K10(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -19381,267 +19612,247 @@ TEXT ·planeSumExpUniformFloat32AVX512K10(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Z7
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         56(AX), BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPS (BX), Z7, Z7
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
+loop1:
 	MOVQ          BX, DI
 	SUBQ          88(AX), DI
 	SHLQ          $0x02, DI
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
-	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+704(SB), Z7
-	VMOVUPS       Z8, 384(AX)(BX*4)
-	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+544(SB), Z10
-	VADDPS        (CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
-	VMOVUPS       (CX), K1, Z10
-	VMAXPS        64(CX), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VADDPS        1088(CX), Z8, Z15
+	VMOVUPS       384(AX)(BX*4), Z7
+	VMOVDQU32     (DX), Z8
+	VBROADCASTSS  constants<>+544(SB), Z9
+	VADDPS        (CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+544(SB), Z8, K1
+	VMOVUPS       (CX), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VADDPS        1088(CX), Z7, Z14
+	VCMPPS        $0x15, Z0, Z10, K1
+	VPCMPEQD.BCST constants<>+576(SB), Z8, K2
+	VSUBPS        Z1, Z12, Z11
+	VMOVUPS       1088(CX), K2, Z9
+	VFNMADD132PS  Z3, Z10, Z11
+	VMOVUPS       Z14, Z15
+	VPERMPS       Z6, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z15
+	VADDPS        2176(CX), Z7, Z16
+	VPSLLD        $0x14, Z12, Z12
+	VCMPPS        $0x15, Z0, Z14, K2
+	VPCMPEQD.BCST constants<>+608(SB), Z8, K3
+	VPADDD        Z13, Z12, Z12
+	VSUBPS        Z1, Z15, Z18
+	VMOVUPS       2176(CX), K3, Z9
+	VMOVUPS       Z4, Z13
+	VFNMADD132PS  Z3, Z14, Z18
+	VMOVUPS       Z16, Z20
+	VFMADD213PS   Z5, Z11, Z13
+	VPERMPS       Z6, Z15, Z19
+	VFMADD132PS   Z2, Z1, Z20
+	VADDPS        3264(CX), Z7, Z21
+	VMULPS        Z11, Z11, Z17
+	VPSLLD        $0x14, Z15, Z15
+	VCMPPS        $0x15, Z0, Z16, K3
+	VPCMPEQD.BCST constants<>+640(SB), Z8, K4
+	VFMADD213PS   Z11, Z17, Z13
+	VPADDD        Z19, Z15, Z15
+	VSUBPS        Z1, Z20, Z11
+	VMOVUPS       3264(CX), K4, Z9
+	VFMADD213PS.Z Z12, Z12, K1, Z13
+	VMOVUPS       Z4, Z12
+	VFNMADD132PS  Z3, Z16, Z11
+	VMOVUPS       Z21, Z22
+	VMOVUPS       Z13, (CX)
+	VFMADD213PS   Z5, Z18, Z12
+	VPERMPS       Z6, Z20, Z19
+	VFMADD132PS   Z2, Z1, Z22
+	PREFETCHT1    (DI)
+	VMULPS        Z18, Z18, Z17
+	VPSLLD        $0x14, Z20, Z20
+	VCMPPS        $0x15, Z0, Z21, K1
+	PREFETCHT1    (DI)(R8*1)
+	VFMADD213PS   Z18, Z17, Z12
+	VPADDD        Z19, Z20, Z20
+	VSUBPS        Z1, Z22, Z17
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z15, Z15, K2, Z12
+	VMOVUPS       Z4, Z15
+	VFNMADD132PS  Z3, Z21, Z17
+	VMOVUPS       Z12, 1088(CX)
+	VFMADD213PS   Z5, Z11, Z15
+	VPERMPS       Z6, Z22, Z19
+	PREFETCHT1    (DI)
+	VMULPS        Z11, Z11, Z18
+	VPSLLD        $0x14, Z22, Z22
+	PREFETCHT1    (DI)(R8*1)
+	VFMADD213PS   Z11, Z18, Z15
+	VPADDD        Z19, Z22, Z22
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z20, Z20, K3, Z15
+	VMOVUPS       Z4, Z11
+	VMOVUPS       Z15, 2176(CX)
+	VFMADD213PS   Z5, Z17, Z11
+	PREFETCHT1    (DI)
+	VMULPS        Z17, Z17, Z18
+	PREFETCHT1    (DI)(R8*1)
+	VFMADD213PS   Z17, Z18, Z11
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z22, Z22, K1, Z11
+	VMOVUPS       Z11, 3264(CX)
+	PREFETCHT1    (DI)
+	PREFETCHT1    (DI)(R8*1)
+	ADDQ          184(AX), DI
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z10, Z14, Z14
+	VADDPS        Z15, Z11, Z11
+	VADDPS        Z16, Z21, Z21
+	VADDPS        Z12, Z11, Z11
+	VADDPS        Z14, Z21, Z21
+	VADDPS        4352(CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+672(SB), Z8, K1
+	VMOVUPS       4352(CX), K1, Z9
+	VMOVUPS       Z10, Z13
 	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       1088(CX), K2, Z10
+	VADDPS        5440(CX), Z7, Z15
+	VCMPPS        $0x15, Z0, Z10, K1
+	VPCMPEQD.BCST constants<>+2432(SB), Z8, K2
 	VSUBPS        Z1, Z13, Z12
-	VMAXPS        1152(CX), Z7, Z7
-	VFNMADD132PS  Z3, Z11, Z12
+	VMOVUPS       5440(CX), K2, Z9
+	VFNMADD132PS  Z3, Z10, Z12
 	VMOVUPS       Z15, Z16
-	VADDPS        2176(CX), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
+	VADDPS        6528(CX), Z7, Z17
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVUPS       2176(CX), K3, Z10
+	VPCMPEQD.BCST constants<>+2464(SB), Z8, K3
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z1, Z16, Z19
-	VMAXPS        2240(CX), Z7, Z7
+	VMOVUPS       6528(CX), K3, Z9
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z19
-	VMOVUPS       Z17, Z21
-	VADDPS        3264(CX), Z8, Z22
+	VMOVUPS       Z17, Z22
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
-	VFMADD132PS   Z2, Z1, Z21
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K4
+	VFMADD132PS   Z2, Z1, Z22
+	VADDPS        7616(CX), Z7, Z23
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVUPS       3264(CX), K4, Z10
+	VPCMPEQD.BCST constants<>+2496(SB), Z8, K4
 	VFMADD213PS   Z12, Z18, Z14
 	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z21, Z12
-	VMAXPS        3328(CX), Z7, Z7
+	VSUBPS        Z1, Z22, Z12
+	VMOVUPS       7616(CX), K4, Z9
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z17, Z12
-	VMOVUPS       Z22, Z23
-	VMOVUPS       Z14, (CX)
+	VMOVUPS       Z23, Z24
+	VMOVUPS       Z14, 4352(CX)
 	VFMADD213PS   Z5, Z19, Z13
-	VPERMPS       Z6, Z21, Z20
-	VFMADD132PS   Z2, Z1, Z23
+	VPERMPS       Z6, Z22, Z20
+	VFMADD132PS   Z2, Z1, Z24
 	PREFETCHT1    (DI)
 	VMULPS        Z19, Z19, Z18
-	VPSLLD        $0x14, Z21, Z21
-	VCMPPS        $0x15, Z0, Z22, K1
+	VPSLLD        $0x14, Z22, Z22
+	VCMPPS        $0x15, Z0, Z23, K1
 	PREFETCHT1    (DI)(R8*1)
 	VFMADD213PS   Z19, Z18, Z13
-	VPADDD        Z20, Z21, Z21
-	VSUBPS        Z1, Z23, Z18
+	VPADDD        Z20, Z22, Z22
+	VSUBPS        Z1, Z24, Z18
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z16, Z16, K2, Z13
 	VMOVUPS       Z4, Z16
-	VFNMADD132PS  Z3, Z22, Z18
-	VMOVUPS       Z13, 1088(CX)
+	VFNMADD132PS  Z3, Z23, Z18
+	VMOVUPS       Z13, 5440(CX)
 	VFMADD213PS   Z5, Z12, Z16
-	VPERMPS       Z6, Z23, Z20
+	VPERMPS       Z6, Z24, Z20
 	PREFETCHT1    (DI)
 	VMULPS        Z12, Z12, Z19
-	VPSLLD        $0x14, Z23, Z23
+	VPSLLD        $0x14, Z24, Z24
 	PREFETCHT1    (DI)(R8*1)
 	VFMADD213PS   Z12, Z19, Z16
-	VPADDD        Z20, Z23, Z23
+	VPADDD        Z20, Z24, Z24
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z21, Z21, K3, Z16
+	VFMADD213PS.Z Z22, Z22, K3, Z16
 	VMOVUPS       Z4, Z12
-	VMOVUPS       Z16, 2176(CX)
+	VMOVUPS       Z16, 6528(CX)
 	VFMADD213PS   Z5, Z18, Z12
 	PREFETCHT1    (DI)
 	VMULPS        Z18, Z18, Z19
 	PREFETCHT1    (DI)(R8*1)
 	VFMADD213PS   Z18, Z19, Z12
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z23, Z23, K1, Z12
-	VMOVUPS       Z12, 3264(CX)
+	VFMADD213PS.Z Z24, Z24, K1, Z12
+	VMOVUPS       Z12, 7616(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
 	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
+	VADDPS        Z10, Z15, Z15
 	VADDPS        Z16, Z12, Z12
-	VADDPS        Z17, Z22, Z22
+	VADDPS        Z17, Z23, Z23
 	VADDPS        Z13, Z12, Z12
-	VADDPS        Z15, Z22, Z22
-	VADDPS        4352(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
-	VMOVUPS       4352(CX), K1, Z10
-	VMAXPS        4416(CX), Z7, Z7
-	VMOVUPS       Z11, Z14
-	VADDPS        5440(CX), Z8, Z16
+	VADDPS        Z15, Z23, Z23
+	VADDPS        Z11, Z12, Z12
+	VADDPS        Z21, Z23, Z23
+	VADDPS        8704(CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+2848(SB), Z8, K1
+	VMOVUPS       8704(CX), K1, Z9
+	VMOVUPS       Z10, Z11
+	VFMADD132PS   Z2, Z1, Z11
+	VADDPS        9792(CX), Z7, Z7
+	VCMPPS        $0x15, Z0, Z10, K1
+	VPCMPEQD.BCST constants<>+2880(SB), Z8, K2
+	VSUBPS        Z1, Z11, Z8
+	VMOVUPS       9792(CX), K2, Z9
+	VFNMADD132PS  Z3, Z10, Z8
+	VMOVUPS       Z7, Z14
+	VPERMPS       Z6, Z11, Z13
 	VFMADD132PS   Z2, Z1, Z14
-	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       5440(CX), K2, Z10
-	VSUBPS        Z1, Z14, Z13
-	VMAXPS        5504(CX), Z7, Z7
-	VFNMADD132PS  Z3, Z11, Z13
-	VMOVUPS       Z16, Z17
-	VADDPS        6528(CX), Z8, Z18
-	VPERMPS       Z6, Z14, Z15
-	VFMADD132PS   Z2, Z1, Z17
-	VPCMPEQD.BCST constants<>+2464(SB), Z9, K3
-	VPSLLD        $0x14, Z14, Z14
-	VCMPPS        $0x15, Z0, Z16, K2
-	VMOVUPS       6528(CX), K3, Z10
-	VPADDD        Z15, Z14, Z14
-	VSUBPS        Z1, Z17, Z20
-	VMAXPS        6592(CX), Z7, Z7
-	VMOVUPS       Z4, Z15
-	VFNMADD132PS  Z3, Z16, Z20
-	VMOVUPS       Z18, Z23
-	VADDPS        7616(CX), Z8, Z24
-	VFMADD213PS   Z5, Z13, Z15
-	VPERMPS       Z6, Z17, Z21
-	VFMADD132PS   Z2, Z1, Z23
-	VPCMPEQD.BCST constants<>+2496(SB), Z9, K4
-	VMULPS        Z13, Z13, Z19
-	VPSLLD        $0x14, Z17, Z17
-	VCMPPS        $0x15, Z0, Z18, K3
-	VMOVUPS       7616(CX), K4, Z10
-	VFMADD213PS   Z13, Z19, Z15
-	VPADDD        Z21, Z17, Z17
-	VSUBPS        Z1, Z23, Z13
-	VMAXPS        7680(CX), Z7, Z7
-	VFMADD213PS.Z Z14, Z14, K1, Z15
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z18, Z13
-	VMOVUPS       Z24, Z25
-	VMOVUPS       Z15, 4352(CX)
-	VFMADD213PS   Z5, Z20, Z14
-	VPERMPS       Z6, Z23, Z21
-	VFMADD132PS   Z2, Z1, Z25
-	PREFETCHT1    (DI)
-	VMULPS        Z20, Z20, Z19
-	VPSLLD        $0x14, Z23, Z23
-	VCMPPS        $0x15, Z0, Z24, K1
-	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z20, Z19, Z14
-	VPADDD        Z21, Z23, Z23
-	VSUBPS        Z1, Z25, Z19
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z17, Z17, K2, Z14
-	VMOVUPS       Z4, Z17
-	VFNMADD132PS  Z3, Z24, Z19
-	VMOVUPS       Z14, 5440(CX)
-	VFMADD213PS   Z5, Z13, Z17
-	VPERMPS       Z6, Z25, Z21
-	PREFETCHT1    (DI)
-	VMULPS        Z13, Z13, Z20
-	VPSLLD        $0x14, Z25, Z25
-	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z13, Z20, Z17
-	VPADDD        Z21, Z25, Z25
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z23, Z23, K3, Z17
+	VPSLLD        $0x14, Z11, Z11
+	VCMPPS        $0x15, Z0, Z7, K2
+	VPADDD        Z13, Z11, Z11
+	VSUBPS        Z1, Z14, Z16
 	VMOVUPS       Z4, Z13
-	VMOVUPS       Z17, 6528(CX)
-	VFMADD213PS   Z5, Z19, Z13
+	VFNMADD132PS  Z3, Z7, Z16
+	VFMADD213PS   Z5, Z8, Z13
+	VPERMPS       Z6, Z14, Z17
+	VMULPS        Z8, Z8, Z15
+	VPSLLD        $0x14, Z14, Z14
+	VFMADD213PS   Z8, Z15, Z13
+	VPADDD        Z17, Z14, Z14
+	VFMADD213PS.Z Z11, Z11, K1, Z13
+	VMOVUPS       Z4, Z8
+	VMOVUPS       Z13, 8704(CX)
+	VFMADD213PS   Z5, Z16, Z8
 	PREFETCHT1    (DI)
-	VMULPS        Z19, Z19, Z20
+	VMULPS        Z16, Z16, Z11
 	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z19, Z20, Z13
+	VFMADD213PS   Z16, Z11, Z8
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z25, Z25, K1, Z13
-	VMOVUPS       Z13, 7616(CX)
-	PREFETCHT1    (DI)
-	PREFETCHT1    (DI)(R8*1)
-	ADDQ          184(AX), DI
-	VADDPS        Z15, Z14, Z14
-	VADDPS        Z11, Z16, Z16
-	VADDPS        Z17, Z13, Z13
-	VADDPS        Z18, Z24, Z24
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z16, Z24, Z24
-	VADDPS        Z12, Z13, Z13
-	VADDPS        Z22, Z24, Z24
-	VADDPS        8704(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
-	VMOVUPS       8704(CX), K1, Z10
-	VMAXPS        8768(CX), Z7, Z7
-	VMOVUPS       Z11, Z12
-	VADDPS        9792(CX), Z8, Z8
-	VFMADD132PS   Z2, Z1, Z12
-	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       9792(CX), K2, Z10
-	VSUBPS        Z1, Z12, Z9
-	VMAXPS        9856(CX), Z7, Z7
-	VFNMADD132PS  Z3, Z11, Z9
-	VMOVUPS       Z8, Z15
-	VPERMPS       Z6, Z12, Z14
-	VFMADD132PS   Z2, Z1, Z15
-	VPSLLD        $0x14, Z12, Z12
-	VCMPPS        $0x15, Z0, Z8, K2
-	VPADDD        Z14, Z12, Z12
-	VSUBPS        Z1, Z15, Z17
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z8, Z17
-	VFMADD213PS   Z5, Z9, Z14
-	VPERMPS       Z6, Z15, Z18
-	VMULPS        Z9, Z9, Z16
-	VPSLLD        $0x14, Z15, Z15
-	VFMADD213PS   Z9, Z16, Z14
-	VPADDD        Z18, Z15, Z15
-	VFMADD213PS.Z Z12, Z12, K1, Z14
-	VMOVUPS       Z4, Z9
-	VMOVUPS       Z14, 8704(CX)
-	VFMADD213PS   Z5, Z17, Z9
-	PREFETCHT1    (DI)
-	VMULPS        Z17, Z17, Z12
-	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z17, Z12, Z9
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z15, Z15, K2, Z9
-	VMOVUPS       Z9, 9792(CX)
+	VFMADD213PS.Z Z14, Z14, K2, Z8
+	VMOVUPS       Z8, 9792(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
-	VADDPS        Z14, Z9, Z9
-	VADDPS        Z11, Z8, Z8
-	VADDPS        Z13, Z9, Z9
-	VADDPS        Z24, Z8, Z8
-	VADDPS.BCST   constants<>+736(SB), Z9, Z9
-	VMOVUPS       Z9, 2496(AX)(BX*4)
-	VMOVUPS       Z8, 6720(AX)(BX*4)
-	VMOVUPS       Z10, 4608(AX)(BX*4)
+	VADDPS        Z13, Z8, Z8
+	VADDPS        Z10, Z7, Z7
+	VADDPS        Z12, Z8, Z8
+	VADDPS        Z23, Z7, Z7
+	VADDPS.BCST   constants<>+736(SB), Z8, Z8
+	VMOVUPS       Z8, 2496(AX)(BX*4)
+	VMOVUPS       Z7, 6720(AX)(BX*4)
+	VMOVUPS       Z9, 4608(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, BX
 	CMPQ          BX, SI
-	JLT           loop2
+	JLT           loop1
 	VZEROUPPER
 	RET
 
@@ -19656,452 +19867,390 @@ TEXT ·planeSumExpUniformFloat32AVX2K16(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Y2
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         56(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
 
-max1:
-	VMAXPS (BX), Y2, Y2
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
-	MOVQ         BX, DI
-	SUBQ         88(AX), DI
-	SHLQ         $0x02, DI
-	ADDQ         168(AX), DI
-	MOVQ         176(AX), R8
-	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+704(SB), Y2
-	VMOVUPS      Y3, 384(AX)(BX*4)
-	VMOVDQU      (DX), Y4
-	VXORPS       Y5, Y5, Y5
-	VADDPS       (CX), Y3, Y6
-	VADDPS       1088(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+544(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, (CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       32(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+576(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 1088(CX), Y5, Y5
-	VMAXPS       1120(CX), Y2, Y2
-	VMOVUPS      Y8, (CX)
-	VMOVUPS      Y9, 1088(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1088(R9)
-	VADDPS       2176(CX), Y3, Y6
-	VADDPS       3264(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+608(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 2176(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       2208(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+640(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 3264(CX), Y5, Y5
-	VMAXPS       3296(CX), Y2, Y2
-	VMOVUPS      Y8, 2176(CX)
-	VMOVUPS      Y9, 3264(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 96(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1120(R9)
-	VADDPS       4352(CX), Y3, Y6
-	VADDPS       5440(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+672(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 4352(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       4384(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2432(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 5440(CX), Y5, Y5
-	VMAXPS       5472(CX), Y2, Y2
-	VMOVUPS      Y8, 4352(CX)
-	VMOVUPS      Y9, 5440(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1088(R9)
-	VADDPS       6528(CX), Y3, Y6
-	VADDPS       7616(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2464(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 6528(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       6560(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2496(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 7616(CX), Y5, Y5
-	VMAXPS       7648(CX), Y2, Y2
-	VMOVUPS      Y8, 6528(CX)
-	VMOVUPS      Y9, 7616(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y9, Y9
-	MOVQ         56(AX), R9
-	VADDPS       1120(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 128(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1152(R9)
-	VADDPS       8704(CX), Y3, Y6
-	VADDPS       9792(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2848(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 8704(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       8736(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2880(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 9792(CX), Y5, Y5
-	VMAXPS       9824(CX), Y2, Y2
-	VMOVUPS      Y8, 8704(CX)
-	VMOVUPS      Y9, 9792(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1088(R9)
-	VADDPS       10880(CX), Y3, Y6
-	VADDPS       11968(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2912(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 10880(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       10912(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2944(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 11968(CX), Y5, Y5
-	VMAXPS       12000(CX), Y2, Y2
-	VMOVUPS      Y8, 10880(CX)
-	VMOVUPS      Y9, 11968(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 96(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1120(R9)
-	VADDPS       13056(CX), Y3, Y6
-	VADDPS       14144(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2976(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 13056(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       13088(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+3008(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 14144(CX), Y5, Y5
-	VMAXPS       14176(CX), Y2, Y2
-	VMOVUPS      Y8, 13056(CX)
-	VMOVUPS      Y9, 14144(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1088(R9)
-	VADDPS       15232(CX), Y3, Y6
-	VADDPS       16320(CX), Y3, Y9
-	VMAXPS       Y6, Y0, Y7
+loop1:
+	MOVQ         SI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         168(AX), R8
+	MOVQ         176(AX), R9
+	VMOVUPS      384(AX)(SI*4), Y2
+	VMOVDQU      (DX), Y3
+	VXORPS       Y4, Y4, Y4
+	VADDPS       (CX), Y2, Y5
+	VADDPS       1088(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VMOVUPS      Y7, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y3
+	VSUBPS       Y1, Y8, Y6
 	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (DI)
+	PREFETCHT1   (R8)
 	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y3
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
 	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPERMPS      constants<>+480(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VPADDD       Y11, Y12, Y12
 	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+3040(SB), Y4, Y11
+	VPCMPEQD     constants<>+544(SB), Y3, Y11
 	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y3, Y7
-	VBLENDVPS    Y11, 15232(CX), Y5, Y5
-	VMULPS       Y3, Y3, Y11
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       15264(CX), Y2, Y2
-	VFMADD213PS  Y3, Y11, Y7
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+3072(SB), Y4, Y3
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, (CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+576(SB), Y3, Y6
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y4
-	VFMADD213PS  constants<>+448(SB), Y10, Y4
-	VMULPS       Y10, Y10, Y8
-	VFMADD213PS  Y10, Y8, Y4
-	VFMADD213PS  Y12, Y12, Y4
-	VBLENDVPS    Y3, 16320(CX), Y5, Y5
-	VMAXPS       16352(CX), Y2, Y2
-	VMOVUPS      Y7, 15232(CX)
-	VMOVUPS      Y4, 16320(CX)
-	VADDPS       Y7, Y4, Y4
-	VADDPS       Y6, Y9, Y9
-	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y4, Y4
-	MOVQ         56(AX), DI
-	VADDPS       1088(DI), Y9, Y9
-	MOVQ         56(AX), DI
-	VADDPS       96(DI), Y4, Y4
-	MOVQ         56(AX), DI
-	VADDPS       1120(DI), Y9, Y9
-	MOVQ         56(AX), DI
-	VADDPS       128(DI), Y4, Y4
-	MOVQ         56(AX), DI
-	VADDPS       1152(DI), Y9, Y9
-	VADDPS       constants<>+736(SB), Y4, Y4
-	VMOVUPS      Y4, 2496(AX)(BX*4)
-	VMOVUPS      Y9, 6720(AX)(BX*4)
-	VMOVUPS      Y5, 4608(AX)(BX*4)
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 1088(CX), Y4, Y4
+	VMOVUPS      Y7, (CX)
+	VMOVUPS      Y8, 1088(CX)
+	VADDPS       Y7, Y8, Y8
+	VADDPS       Y5, Y9, Y9
+	VADDPS       2176(CX), Y2, Y5
+	VADDPS       3264(CX), Y2, Y11
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y11, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VMOVUPS      Y7, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VSUBPS       Y1, Y10, Y6
+	VSUBPS       Y1, Y14, Y12
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y14, Y13
+	VPERMPS      constants<>+480(SB), Y10, Y7
+	VPSLLD       $0x14, Y10, Y10
+	VPSLLD       $0x14, Y14, Y14
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y13, Y14, Y14
+	VPADDD       Y7, Y10, Y10
+	VPCMPEQD     constants<>+608(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y13, 2176(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y13
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y13, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+640(SB), Y3, Y6
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y10
+	VFMADD213PS  Y14, Y14, Y10
+	VBLENDVPS    Y6, 3264(CX), Y4, Y4
+	VMOVUPS      Y7, 2176(CX)
+	VMOVUPS      Y10, 3264(CX)
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y5, Y11, Y11
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y9, Y11, Y11
+	VMOVUPS      Y10, 96(BX)
+	VMOVUPS      Y11, 1120(BX)
+	VADDPS       4352(CX), Y2, Y5
+	VADDPS       5440(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y6
+	VSUBPS       Y1, Y12, Y10
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+672(SB), Y3, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, 4352(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2432(SB), Y3, Y6
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 5440(CX), Y4, Y4
+	VMOVUPS      Y7, 4352(CX)
+	VMOVUPS      Y8, 5440(CX)
+	VADDPS       Y7, Y8, Y8
+	VADDPS       Y5, Y9, Y9
+	VADDPS       6528(CX), Y2, Y5
+	VADDPS       7616(CX), Y2, Y11
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y11, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VMOVUPS      Y7, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VSUBPS       Y1, Y10, Y6
+	VSUBPS       Y1, Y14, Y12
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y14, Y13
+	VPERMPS      constants<>+480(SB), Y10, Y7
+	VPSLLD       $0x14, Y10, Y10
+	VPSLLD       $0x14, Y14, Y14
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y13, Y14, Y14
+	VPADDD       Y7, Y10, Y10
+	VPCMPEQD     constants<>+2464(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y13, 6528(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y13
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y13, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2496(SB), Y3, Y6
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y10
+	VFMADD213PS  Y14, Y14, Y10
+	VBLENDVPS    Y6, 7616(CX), Y4, Y4
+	VMOVUPS      Y7, 6528(CX)
+	VMOVUPS      Y10, 7616(CX)
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y5, Y11, Y11
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y9, Y11, Y11
+	VADDPS       96(BX), Y10, Y10
+	VADDPS       1120(BX), Y11, Y11
+	VMOVUPS      Y10, 128(BX)
+	VMOVUPS      Y11, 1152(BX)
+	VADDPS       8704(CX), Y2, Y5
+	VADDPS       9792(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y6
+	VSUBPS       Y1, Y12, Y10
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+2848(SB), Y3, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, 8704(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2880(SB), Y3, Y6
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 9792(CX), Y4, Y4
+	VMOVUPS      Y7, 8704(CX)
+	VMOVUPS      Y8, 9792(CX)
+	VADDPS       Y7, Y8, Y8
+	VADDPS       Y5, Y9, Y9
+	VADDPS       10880(CX), Y2, Y5
+	VADDPS       11968(CX), Y2, Y11
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y11, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VMOVUPS      Y7, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VSUBPS       Y1, Y10, Y6
+	VSUBPS       Y1, Y14, Y12
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y14, Y13
+	VPERMPS      constants<>+480(SB), Y10, Y7
+	VPSLLD       $0x14, Y10, Y10
+	VPSLLD       $0x14, Y14, Y14
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y13, Y14, Y14
+	VPADDD       Y7, Y10, Y10
+	VPCMPEQD     constants<>+2912(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y13, 10880(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y13
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y13, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2944(SB), Y3, Y6
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y10
+	VFMADD213PS  Y14, Y14, Y10
+	VBLENDVPS    Y6, 11968(CX), Y4, Y4
+	VMOVUPS      Y7, 10880(CX)
+	VMOVUPS      Y10, 11968(CX)
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y5, Y11, Y11
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y9, Y11, Y11
+	VMOVUPS      Y10, 96(BX)
+	VMOVUPS      Y11, 1120(BX)
+	VADDPS       13056(CX), Y2, Y5
+	VADDPS       14144(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y6
+	VSUBPS       Y1, Y12, Y10
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+2976(SB), Y3, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, 13056(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+3008(SB), Y3, Y6
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 14144(CX), Y4, Y4
+	VMOVUPS      Y7, 13056(CX)
+	VMOVUPS      Y8, 14144(CX)
+	VADDPS       Y7, Y8, Y8
+	VADDPS       Y5, Y9, Y9
+	VADDPS       15232(CX), Y2, Y5
+	VADDPS       16320(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y7, Y2
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y6, Y2
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	VPSLLD       $0x14, Y7, Y7
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y6, Y7, Y7
+	VPCMPEQD     constants<>+3040(SB), Y3, Y12
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y2, Y6
+	VBLENDVPS    Y12, 15232(CX), Y4, Y4
+	VMULPS       Y2, Y2, Y12
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y2, Y12, Y6
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+3072(SB), Y3, Y2
+	VFMADD213PS  Y7, Y7, Y6
+	VMOVUPS      constants<>+416(SB), Y3
+	VFMADD213PS  constants<>+448(SB), Y11, Y3
+	VMULPS       Y11, Y11, Y7
+	VFMADD213PS  Y11, Y7, Y3
+	VFMADD213PS  Y13, Y13, Y3
+	VBLENDVPS    Y2, 16320(CX), Y4, Y4
+	VMOVUPS      Y6, 15232(CX)
+	VMOVUPS      Y3, 16320(CX)
+	VADDPS       Y6, Y3, Y3
+	VADDPS       Y5, Y10, Y10
+	VADDPS       Y8, Y3, Y3
+	VADDPS       Y9, Y10, Y10
+	VADDPS       96(BX), Y3, Y3
+	VADDPS       1120(BX), Y10, Y10
+	VADDPS       128(BX), Y3, Y3
+	VADDPS       1152(BX), Y10, Y10
+	VADDPS       constants<>+736(SB), Y3, Y3
+	VMOVUPS      Y3, 2496(AX)(SI*4)
+	VMOVUPS      Y10, 6720(AX)(SI*4)
+	VMOVUPS      Y4, 4608(AX)(SI*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, BX
-	CMPQ         BX, SI
-	JLT          loop2
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
+	JLT          loop1
 	VZEROUPPER
 	RET
 
 // func planeSumExpUniformFloat32AVX512K16(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -20116,78 +20265,238 @@ TEXT ·planeSumExpUniformFloat32AVX512K16(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Z7
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         56(AX), BX
+	MOVQ         88(AX), BX
+	MOVQ         88(AX), SI
+	ADDQ         80(AX), SI
 
-max1:
-	VMAXPS (BX), Z7, Z7
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
+loop1:
 	MOVQ          BX, DI
 	SUBQ          88(AX), DI
 	SHLQ          $0x02, DI
 	ADDQ          168(AX), DI
 	MOVQ          176(AX), R8
-	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+704(SB), Z7
-	VMOVUPS       Z8, 384(AX)(BX*4)
-	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+544(SB), Z10
-	VADDPS        (CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
-	VMOVUPS       (CX), K1, Z10
-	VMAXPS        64(CX), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VADDPS        1088(CX), Z8, Z15
+	VMOVUPS       384(AX)(BX*4), Z7
+	VMOVDQU32     (DX), Z8
+	VBROADCASTSS  constants<>+544(SB), Z9
+	VADDPS        (CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+544(SB), Z8, K1
+	VMOVUPS       (CX), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VADDPS        1088(CX), Z7, Z14
+	VCMPPS        $0x15, Z0, Z10, K1
+	VPCMPEQD.BCST constants<>+576(SB), Z8, K2
+	VSUBPS        Z1, Z12, Z11
+	VMOVUPS       1088(CX), K2, Z9
+	VFNMADD132PS  Z3, Z10, Z11
+	VMOVUPS       Z14, Z15
+	VPERMPS       Z6, Z12, Z13
+	VFMADD132PS   Z2, Z1, Z15
+	VADDPS        2176(CX), Z7, Z16
+	VPSLLD        $0x14, Z12, Z12
+	VCMPPS        $0x15, Z0, Z14, K2
+	VPCMPEQD.BCST constants<>+608(SB), Z8, K3
+	VPADDD        Z13, Z12, Z12
+	VSUBPS        Z1, Z15, Z18
+	VMOVUPS       2176(CX), K3, Z9
+	VMOVUPS       Z4, Z13
+	VFNMADD132PS  Z3, Z14, Z18
+	VMOVUPS       Z16, Z20
+	VFMADD213PS   Z5, Z11, Z13
+	VPERMPS       Z6, Z15, Z19
+	VFMADD132PS   Z2, Z1, Z20
+	VADDPS        3264(CX), Z7, Z21
+	VMULPS        Z11, Z11, Z17
+	VPSLLD        $0x14, Z15, Z15
+	VCMPPS        $0x15, Z0, Z16, K3
+	VPCMPEQD.BCST constants<>+640(SB), Z8, K4
+	VFMADD213PS   Z11, Z17, Z13
+	VPADDD        Z19, Z15, Z15
+	VSUBPS        Z1, Z20, Z11
+	VMOVUPS       3264(CX), K4, Z9
+	VFMADD213PS.Z Z12, Z12, K1, Z13
+	VMOVUPS       Z4, Z12
+	VFNMADD132PS  Z3, Z16, Z11
+	VMOVUPS       Z21, Z22
+	VMOVUPS       Z13, (CX)
+	VFMADD213PS   Z5, Z18, Z12
+	VPERMPS       Z6, Z20, Z19
+	VFMADD132PS   Z2, Z1, Z22
+	PREFETCHT1    (DI)
+	VMULPS        Z18, Z18, Z17
+	VPSLLD        $0x14, Z20, Z20
+	VCMPPS        $0x15, Z0, Z21, K1
+	PREFETCHT1    (DI)(R8*1)
+	VFMADD213PS   Z18, Z17, Z12
+	VPADDD        Z19, Z20, Z20
+	VSUBPS        Z1, Z22, Z17
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z15, Z15, K2, Z12
+	VMOVUPS       Z4, Z15
+	VFNMADD132PS  Z3, Z21, Z17
+	VMOVUPS       Z12, 1088(CX)
+	VFMADD213PS   Z5, Z11, Z15
+	VPERMPS       Z6, Z22, Z19
+	PREFETCHT1    (DI)
+	VMULPS        Z11, Z11, Z18
+	VPSLLD        $0x14, Z22, Z22
+	PREFETCHT1    (DI)(R8*1)
+	VFMADD213PS   Z11, Z18, Z15
+	VPADDD        Z19, Z22, Z22
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z20, Z20, K3, Z15
+	VMOVUPS       Z4, Z11
+	VMOVUPS       Z15, 2176(CX)
+	VFMADD213PS   Z5, Z17, Z11
+	PREFETCHT1    (DI)
+	VMULPS        Z17, Z17, Z18
+	PREFETCHT1    (DI)(R8*1)
+	VFMADD213PS   Z17, Z18, Z11
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z22, Z22, K1, Z11
+	VMOVUPS       Z11, 3264(CX)
+	PREFETCHT1    (DI)
+	PREFETCHT1    (DI)(R8*1)
+	ADDQ          184(AX), DI
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z10, Z14, Z14
+	VADDPS        Z15, Z11, Z11
+	VADDPS        Z16, Z21, Z21
+	VADDPS        Z12, Z11, Z11
+	VADDPS        Z14, Z21, Z21
+	VADDPS        4352(CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+672(SB), Z8, K1
+	VMOVUPS       4352(CX), K1, Z9
+	VMOVUPS       Z10, Z13
 	VFMADD132PS   Z2, Z1, Z13
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       1088(CX), K2, Z10
+	VADDPS        5440(CX), Z7, Z15
+	VCMPPS        $0x15, Z0, Z10, K1
+	VPCMPEQD.BCST constants<>+2432(SB), Z8, K2
 	VSUBPS        Z1, Z13, Z12
-	VMAXPS        1152(CX), Z7, Z7
-	VFNMADD132PS  Z3, Z11, Z12
+	VMOVUPS       5440(CX), K2, Z9
+	VFNMADD132PS  Z3, Z10, Z12
 	VMOVUPS       Z15, Z16
-	VADDPS        2176(CX), Z8, Z17
 	VPERMPS       Z6, Z13, Z14
 	VFMADD132PS   Z2, Z1, Z16
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K3
+	VADDPS        6528(CX), Z7, Z17
 	VPSLLD        $0x14, Z13, Z13
 	VCMPPS        $0x15, Z0, Z15, K2
-	VMOVUPS       2176(CX), K3, Z10
+	VPCMPEQD.BCST constants<>+2464(SB), Z8, K3
 	VPADDD        Z14, Z13, Z13
 	VSUBPS        Z1, Z16, Z19
-	VMAXPS        2240(CX), Z7, Z7
+	VMOVUPS       6528(CX), K3, Z9
 	VMOVUPS       Z4, Z14
 	VFNMADD132PS  Z3, Z15, Z19
-	VMOVUPS       Z17, Z21
-	VADDPS        3264(CX), Z8, Z22
+	VMOVUPS       Z17, Z22
 	VFMADD213PS   Z5, Z12, Z14
 	VPERMPS       Z6, Z16, Z20
-	VFMADD132PS   Z2, Z1, Z21
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K4
+	VFMADD132PS   Z2, Z1, Z22
+	VADDPS        7616(CX), Z7, Z23
 	VMULPS        Z12, Z12, Z18
 	VPSLLD        $0x14, Z16, Z16
 	VCMPPS        $0x15, Z0, Z17, K3
-	VMOVUPS       3264(CX), K4, Z10
+	VPCMPEQD.BCST constants<>+2496(SB), Z8, K4
 	VFMADD213PS   Z12, Z18, Z14
 	VPADDD        Z20, Z16, Z16
-	VSUBPS        Z1, Z21, Z12
-	VMAXPS        3328(CX), Z7, Z7
+	VSUBPS        Z1, Z22, Z12
+	VMOVUPS       7616(CX), K4, Z9
 	VFMADD213PS.Z Z13, Z13, K1, Z14
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z17, Z12
-	VMOVUPS       Z22, Z23
-	VMOVUPS       Z14, (CX)
+	VMOVUPS       Z23, Z24
+	VMOVUPS       Z14, 4352(CX)
+	VFMADD213PS   Z5, Z19, Z13
+	VPERMPS       Z6, Z22, Z20
+	VFMADD132PS   Z2, Z1, Z24
+	PREFETCHT1    (DI)
+	VMULPS        Z19, Z19, Z18
+	VPSLLD        $0x14, Z22, Z22
+	VCMPPS        $0x15, Z0, Z23, K1
+	PREFETCHT1    (DI)(R8*1)
+	VFMADD213PS   Z19, Z18, Z13
+	VPADDD        Z20, Z22, Z22
+	VSUBPS        Z1, Z24, Z18
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z16, Z16, K2, Z13
+	VMOVUPS       Z4, Z16
+	VFNMADD132PS  Z3, Z23, Z18
+	VMOVUPS       Z13, 5440(CX)
+	VFMADD213PS   Z5, Z12, Z16
+	VPERMPS       Z6, Z24, Z20
+	PREFETCHT1    (DI)
+	VMULPS        Z12, Z12, Z19
+	VPSLLD        $0x14, Z24, Z24
+	PREFETCHT1    (DI)(R8*1)
+	VFMADD213PS   Z12, Z19, Z16
+	VPADDD        Z20, Z24, Z24
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z22, Z22, K3, Z16
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z16, 6528(CX)
+	VFMADD213PS   Z5, Z18, Z12
+	PREFETCHT1    (DI)
+	VMULPS        Z18, Z18, Z19
+	PREFETCHT1    (DI)(R8*1)
+	VFMADD213PS   Z18, Z19, Z12
+	ADDQ          184(AX), DI
+	VFMADD213PS.Z Z24, Z24, K1, Z12
+	VMOVUPS       Z12, 7616(CX)
+	PREFETCHT1    (DI)
+	PREFETCHT1    (DI)(R8*1)
+	ADDQ          184(AX), DI
+	VADDPS        Z14, Z13, Z13
+	VADDPS        Z10, Z15, Z15
+	VADDPS        Z16, Z12, Z12
+	VADDPS        Z17, Z23, Z23
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z15, Z23, Z23
+	VADDPS        Z11, Z12, Z12
+	VADDPS        Z21, Z23, Z23
+	VADDPS        8704(CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+2848(SB), Z8, K1
+	VMOVUPS       8704(CX), K1, Z9
+	VMOVUPS       Z10, Z13
+	VFMADD132PS   Z2, Z1, Z13
+	VADDPS        9792(CX), Z7, Z15
+	VCMPPS        $0x15, Z0, Z10, K1
+	VPCMPEQD.BCST constants<>+2880(SB), Z8, K2
+	VSUBPS        Z1, Z13, Z11
+	VMOVUPS       9792(CX), K2, Z9
+	VFNMADD132PS  Z3, Z10, Z11
+	VMOVUPS       Z15, Z16
+	VPERMPS       Z6, Z13, Z14
+	VFMADD132PS   Z2, Z1, Z16
+	VADDPS        10880(CX), Z7, Z17
+	VPSLLD        $0x14, Z13, Z13
+	VCMPPS        $0x15, Z0, Z15, K2
+	VPCMPEQD.BCST constants<>+2912(SB), Z8, K3
+	VPADDD        Z14, Z13, Z13
+	VSUBPS        Z1, Z16, Z19
+	VMOVUPS       10880(CX), K3, Z9
+	VMOVUPS       Z4, Z14
+	VFNMADD132PS  Z3, Z15, Z19
+	VMOVUPS       Z17, Z21
+	VFMADD213PS   Z5, Z11, Z14
+	VPERMPS       Z6, Z16, Z20
+	VFMADD132PS   Z2, Z1, Z21
+	VADDPS        11968(CX), Z7, Z22
+	VMULPS        Z11, Z11, Z18
+	VPSLLD        $0x14, Z16, Z16
+	VCMPPS        $0x15, Z0, Z17, K3
+	VPCMPEQD.BCST constants<>+2944(SB), Z8, K4
+	VFMADD213PS   Z11, Z18, Z14
+	VPADDD        Z20, Z16, Z16
+	VSUBPS        Z1, Z21, Z11
+	VMOVUPS       11968(CX), K4, Z9
+	VFMADD213PS.Z Z13, Z13, K1, Z14
+	VMOVUPS       Z4, Z13
+	VFNMADD132PS  Z3, Z17, Z11
+	VMOVUPS       Z22, Z24
+	VMOVUPS       Z14, 8704(CX)
 	VFMADD213PS   Z5, Z19, Z13
 	VPERMPS       Z6, Z21, Z20
-	VFMADD132PS   Z2, Z1, Z23
+	VFMADD132PS   Z2, Z1, Z24
 	PREFETCHT1    (DI)
 	VMULPS        Z19, Z19, Z18
 	VPSLLD        $0x14, Z21, Z21
@@ -20195,326 +20504,140 @@ loop2:
 	PREFETCHT1    (DI)(R8*1)
 	VFMADD213PS   Z19, Z18, Z13
 	VPADDD        Z20, Z21, Z21
-	VSUBPS        Z1, Z23, Z18
+	VSUBPS        Z1, Z24, Z18
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z16, Z16, K2, Z13
 	VMOVUPS       Z4, Z16
 	VFNMADD132PS  Z3, Z22, Z18
-	VMOVUPS       Z13, 1088(CX)
-	VFMADD213PS   Z5, Z12, Z16
-	VPERMPS       Z6, Z23, Z20
+	VMOVUPS       Z13, 9792(CX)
+	VFMADD213PS   Z5, Z11, Z16
+	VPERMPS       Z6, Z24, Z20
 	PREFETCHT1    (DI)
-	VMULPS        Z12, Z12, Z19
-	VPSLLD        $0x14, Z23, Z23
+	VMULPS        Z11, Z11, Z19
+	VPSLLD        $0x14, Z24, Z24
 	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z12, Z19, Z16
-	VPADDD        Z20, Z23, Z23
+	VFMADD213PS   Z11, Z19, Z16
+	VPADDD        Z20, Z24, Z24
 	ADDQ          184(AX), DI
 	VFMADD213PS.Z Z21, Z21, K3, Z16
-	VMOVUPS       Z4, Z12
-	VMOVUPS       Z16, 2176(CX)
-	VFMADD213PS   Z5, Z18, Z12
+	VMOVUPS       Z4, Z11
+	VMOVUPS       Z16, 10880(CX)
+	VFMADD213PS   Z5, Z18, Z11
 	PREFETCHT1    (DI)
 	VMULPS        Z18, Z18, Z19
 	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z18, Z19, Z12
+	VFMADD213PS   Z18, Z19, Z11
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z23, Z23, K1, Z12
-	VMOVUPS       Z12, 3264(CX)
+	VFMADD213PS.Z Z24, Z24, K1, Z11
+	VMOVUPS       Z11, 11968(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
 	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z16, Z12, Z12
+	VADDPS        Z10, Z15, Z15
+	VADDPS        Z16, Z11, Z11
 	VADDPS        Z17, Z22, Z22
-	VADDPS        Z13, Z12, Z12
+	VADDPS        Z13, Z11, Z11
 	VADDPS        Z15, Z22, Z22
-	VADDPS        4352(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
-	VMOVUPS       4352(CX), K1, Z10
-	VMAXPS        4416(CX), Z7, Z7
-	VMOVUPS       Z11, Z14
-	VADDPS        5440(CX), Z8, Z16
+	VADDPS        13056(CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+2976(SB), Z8, K1
+	VMOVUPS       13056(CX), K1, Z9
+	VMOVUPS       Z10, Z14
 	VFMADD132PS   Z2, Z1, Z14
-	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       5440(CX), K2, Z10
+	VADDPS        14144(CX), Z7, Z16
+	VCMPPS        $0x15, Z0, Z10, K1
+	VPCMPEQD.BCST constants<>+3008(SB), Z8, K2
 	VSUBPS        Z1, Z14, Z13
-	VMAXPS        5504(CX), Z7, Z7
-	VFNMADD132PS  Z3, Z11, Z13
+	VMOVUPS       14144(CX), K2, Z9
+	VFNMADD132PS  Z3, Z10, Z13
 	VMOVUPS       Z16, Z17
-	VADDPS        6528(CX), Z8, Z18
 	VPERMPS       Z6, Z14, Z15
 	VFMADD132PS   Z2, Z1, Z17
-	VPCMPEQD.BCST constants<>+2464(SB), Z9, K3
+	VADDPS        15232(CX), Z7, Z18
 	VPSLLD        $0x14, Z14, Z14
 	VCMPPS        $0x15, Z0, Z16, K2
-	VMOVUPS       6528(CX), K3, Z10
+	VPCMPEQD.BCST constants<>+3040(SB), Z8, K3
 	VPADDD        Z15, Z14, Z14
-	VSUBPS        Z1, Z17, Z20
-	VMAXPS        6592(CX), Z7, Z7
+	VSUBPS        Z1, Z17, Z19
+	VMOVUPS       15232(CX), K3, Z9
 	VMOVUPS       Z4, Z15
-	VFNMADD132PS  Z3, Z16, Z20
-	VMOVUPS       Z18, Z23
-	VADDPS        7616(CX), Z8, Z24
+	VFNMADD132PS  Z3, Z16, Z19
+	VMOVUPS       Z18, Z21
 	VFMADD213PS   Z5, Z13, Z15
-	VPERMPS       Z6, Z17, Z21
-	VFMADD132PS   Z2, Z1, Z23
-	VPCMPEQD.BCST constants<>+2496(SB), Z9, K4
-	VMULPS        Z13, Z13, Z19
+	VPERMPS       Z6, Z17, Z20
+	VFMADD132PS   Z2, Z1, Z21
+	VADDPS        16320(CX), Z7, Z24
+	VMULPS        Z13, Z13, Z7
 	VPSLLD        $0x14, Z17, Z17
 	VCMPPS        $0x15, Z0, Z18, K3
-	VMOVUPS       7616(CX), K4, Z10
-	VFMADD213PS   Z13, Z19, Z15
-	VPADDD        Z21, Z17, Z17
-	VSUBPS        Z1, Z23, Z13
-	VMAXPS        7680(CX), Z7, Z7
+	VPCMPEQD.BCST constants<>+3072(SB), Z8, K4
+	VFMADD213PS   Z13, Z7, Z15
+	VPADDD        Z20, Z17, Z17
+	VSUBPS        Z1, Z21, Z7
+	VMOVUPS       16320(CX), K4, Z9
 	VFMADD213PS.Z Z14, Z14, K1, Z15
-	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z18, Z13
-	VMOVUPS       Z24, Z25
-	VMOVUPS       Z15, 4352(CX)
-	VFMADD213PS   Z5, Z20, Z14
-	VPERMPS       Z6, Z23, Z21
-	VFMADD132PS   Z2, Z1, Z25
+	VMOVUPS       Z4, Z8
+	VFNMADD132PS  Z3, Z18, Z7
+	VMOVUPS       Z24, Z20
+	VMOVUPS       Z15, 13056(CX)
+	VFMADD213PS   Z5, Z19, Z8
+	VPERMPS       Z6, Z21, Z14
+	VFMADD132PS   Z2, Z1, Z20
 	PREFETCHT1    (DI)
-	VMULPS        Z20, Z20, Z19
-	VPSLLD        $0x14, Z23, Z23
+	VMULPS        Z19, Z19, Z13
+	VPSLLD        $0x14, Z21, Z21
 	VCMPPS        $0x15, Z0, Z24, K1
 	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z20, Z19, Z14
-	VPADDD        Z21, Z23, Z23
-	VSUBPS        Z1, Z25, Z19
+	VFMADD213PS   Z19, Z13, Z8
+	VPADDD        Z14, Z21, Z21
+	VSUBPS        Z1, Z20, Z13
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z17, Z17, K2, Z14
-	VMOVUPS       Z4, Z17
-	VFNMADD132PS  Z3, Z24, Z19
-	VMOVUPS       Z14, 5440(CX)
-	VFMADD213PS   Z5, Z13, Z17
-	VPERMPS       Z6, Z25, Z21
-	PREFETCHT1    (DI)
-	VMULPS        Z13, Z13, Z20
-	VPSLLD        $0x14, Z25, Z25
-	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z13, Z20, Z17
-	VPADDD        Z21, Z25, Z25
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z23, Z23, K3, Z17
-	VMOVUPS       Z4, Z13
-	VMOVUPS       Z17, 6528(CX)
-	VFMADD213PS   Z5, Z19, Z13
-	PREFETCHT1    (DI)
-	VMULPS        Z19, Z19, Z20
-	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z19, Z20, Z13
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z25, Z25, K1, Z13
-	VMOVUPS       Z13, 7616(CX)
-	PREFETCHT1    (DI)
-	PREFETCHT1    (DI)(R8*1)
-	ADDQ          184(AX), DI
-	VADDPS        Z15, Z14, Z14
-	VADDPS        Z11, Z16, Z16
-	VADDPS        Z17, Z13, Z13
-	VADDPS        Z18, Z24, Z24
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z16, Z24, Z24
-	VADDPS        Z12, Z13, Z13
-	VADDPS        Z22, Z24, Z24
-	VADDPS        8704(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
-	VMOVUPS       8704(CX), K1, Z10
-	VMAXPS        8768(CX), Z7, Z7
-	VMOVUPS       Z11, Z14
-	VADDPS        9792(CX), Z8, Z16
-	VFMADD132PS   Z2, Z1, Z14
-	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       9792(CX), K2, Z10
-	VSUBPS        Z1, Z14, Z12
-	VMAXPS        9856(CX), Z7, Z7
-	VFNMADD132PS  Z3, Z11, Z12
-	VMOVUPS       Z16, Z17
-	VADDPS        10880(CX), Z8, Z18
-	VPERMPS       Z6, Z14, Z15
-	VFMADD132PS   Z2, Z1, Z17
-	VPCMPEQD.BCST constants<>+2912(SB), Z9, K3
-	VPSLLD        $0x14, Z14, Z14
-	VCMPPS        $0x15, Z0, Z16, K2
-	VMOVUPS       10880(CX), K3, Z10
-	VPADDD        Z15, Z14, Z14
-	VSUBPS        Z1, Z17, Z20
-	VMAXPS        10944(CX), Z7, Z7
-	VMOVUPS       Z4, Z15
-	VFNMADD132PS  Z3, Z16, Z20
-	VMOVUPS       Z18, Z22
-	VADDPS        11968(CX), Z8, Z23
-	VFMADD213PS   Z5, Z12, Z15
-	VPERMPS       Z6, Z17, Z21
-	VFMADD132PS   Z2, Z1, Z22
-	VPCMPEQD.BCST constants<>+2944(SB), Z9, K4
-	VMULPS        Z12, Z12, Z19
-	VPSLLD        $0x14, Z17, Z17
-	VCMPPS        $0x15, Z0, Z18, K3
-	VMOVUPS       11968(CX), K4, Z10
-	VFMADD213PS   Z12, Z19, Z15
-	VPADDD        Z21, Z17, Z17
-	VSUBPS        Z1, Z22, Z12
-	VMAXPS        12032(CX), Z7, Z7
-	VFMADD213PS.Z Z14, Z14, K1, Z15
+	VFMADD213PS.Z Z17, Z17, K2, Z8
 	VMOVUPS       Z4, Z14
-	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z23, Z25
-	VMOVUPS       Z15, 8704(CX)
-	VFMADD213PS   Z5, Z20, Z14
-	VPERMPS       Z6, Z22, Z21
-	VFMADD132PS   Z2, Z1, Z25
+	VFNMADD132PS  Z3, Z24, Z13
+	VMOVUPS       Z8, 14144(CX)
+	VFMADD213PS   Z5, Z7, Z14
+	VPERMPS       Z6, Z20, Z19
 	PREFETCHT1    (DI)
-	VMULPS        Z20, Z20, Z19
-	VPSLLD        $0x14, Z22, Z22
-	VCMPPS        $0x15, Z0, Z23, K1
+	VMULPS        Z7, Z7, Z17
+	VPSLLD        $0x14, Z20, Z20
 	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z20, Z19, Z14
-	VPADDD        Z21, Z22, Z22
-	VSUBPS        Z1, Z25, Z19
+	VFMADD213PS   Z7, Z17, Z14
+	VPADDD        Z19, Z20, Z20
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z17, Z17, K2, Z14
-	VMOVUPS       Z4, Z17
-	VFNMADD132PS  Z3, Z23, Z19
-	VMOVUPS       Z14, 9792(CX)
-	VFMADD213PS   Z5, Z12, Z17
-	VPERMPS       Z6, Z25, Z21
+	VFMADD213PS.Z Z21, Z21, K3, Z14
+	VMOVUPS       Z4, Z7
+	VMOVUPS       Z14, 15232(CX)
+	VFMADD213PS   Z5, Z13, Z7
 	PREFETCHT1    (DI)
-	VMULPS        Z12, Z12, Z20
-	VPSLLD        $0x14, Z25, Z25
+	VMULPS        Z13, Z13, Z17
 	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z12, Z20, Z17
-	VPADDD        Z21, Z25, Z25
+	VFMADD213PS   Z13, Z17, Z7
 	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z22, Z22, K3, Z17
-	VMOVUPS       Z4, Z12
-	VMOVUPS       Z17, 10880(CX)
-	VFMADD213PS   Z5, Z19, Z12
-	PREFETCHT1    (DI)
-	VMULPS        Z19, Z19, Z20
-	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z19, Z20, Z12
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z25, Z25, K1, Z12
-	VMOVUPS       Z12, 11968(CX)
+	VFMADD213PS.Z Z20, Z20, K1, Z7
+	VMOVUPS       Z7, 16320(CX)
 	PREFETCHT1    (DI)
 	PREFETCHT1    (DI)(R8*1)
 	ADDQ          184(AX), DI
-	VADDPS        Z15, Z14, Z14
-	VADDPS        Z11, Z16, Z16
-	VADDPS        Z17, Z12, Z12
-	VADDPS        Z18, Z23, Z23
-	VADDPS        Z14, Z12, Z12
-	VADDPS        Z16, Z23, Z23
-	VADDPS        13056(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
-	VMOVUPS       13056(CX), K1, Z10
-	VMAXPS        13120(CX), Z7, Z7
-	VMOVUPS       Z11, Z15
-	VADDPS        14144(CX), Z8, Z17
-	VFMADD132PS   Z2, Z1, Z15
-	VPCMPEQD.BCST constants<>+3008(SB), Z9, K2
-	VCMPPS        $0x15, Z0, Z11, K1
-	VMOVUPS       14144(CX), K2, Z10
-	VSUBPS        Z1, Z15, Z14
-	VMAXPS        14208(CX), Z7, Z7
-	VFNMADD132PS  Z3, Z11, Z14
-	VMOVUPS       Z17, Z18
-	VADDPS        15232(CX), Z8, Z19
-	VPERMPS       Z6, Z15, Z16
-	VFMADD132PS   Z2, Z1, Z18
-	VPCMPEQD.BCST constants<>+3040(SB), Z9, K3
-	VPSLLD        $0x14, Z15, Z15
-	VCMPPS        $0x15, Z0, Z17, K2
-	VMOVUPS       15232(CX), K3, Z10
-	VPADDD        Z16, Z15, Z15
-	VSUBPS        Z1, Z18, Z20
-	VMAXPS        15296(CX), Z7, Z7
-	VMOVUPS       Z4, Z16
-	VFNMADD132PS  Z3, Z17, Z20
-	VMOVUPS       Z19, Z21
-	VADDPS        16320(CX), Z8, Z22
-	VFMADD213PS   Z5, Z14, Z16
-	VPERMPS       Z6, Z18, Z8
-	VFMADD132PS   Z2, Z1, Z21
-	VPCMPEQD.BCST constants<>+3072(SB), Z9, K4
-	VMULPS        Z14, Z14, Z9
-	VPSLLD        $0x14, Z18, Z18
-	VCMPPS        $0x15, Z0, Z19, K3
-	VMOVUPS       16320(CX), K4, Z10
-	VFMADD213PS   Z14, Z9, Z16
-	VPADDD        Z8, Z18, Z18
-	VSUBPS        Z1, Z21, Z8
-	VMAXPS        16384(CX), Z7, Z7
-	VFMADD213PS.Z Z15, Z15, K1, Z16
-	VMOVUPS       Z4, Z9
-	VFNMADD132PS  Z3, Z19, Z8
-	VMOVUPS       Z22, Z25
-	VMOVUPS       Z16, 13056(CX)
-	VFMADD213PS   Z5, Z20, Z9
-	VPERMPS       Z6, Z21, Z15
-	VFMADD132PS   Z2, Z1, Z25
-	PREFETCHT1    (DI)
-	VMULPS        Z20, Z20, Z14
-	VPSLLD        $0x14, Z21, Z21
-	VCMPPS        $0x15, Z0, Z22, K1
-	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z20, Z14, Z9
-	VPADDD        Z15, Z21, Z21
-	VSUBPS        Z1, Z25, Z14
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z18, Z18, K2, Z9
-	VMOVUPS       Z4, Z15
-	VFNMADD132PS  Z3, Z22, Z14
-	VMOVUPS       Z9, 14144(CX)
-	VFMADD213PS   Z5, Z8, Z15
-	VPERMPS       Z6, Z25, Z20
-	PREFETCHT1    (DI)
-	VMULPS        Z8, Z8, Z18
-	VPSLLD        $0x14, Z25, Z25
-	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z8, Z18, Z15
-	VPADDD        Z20, Z25, Z25
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z21, Z21, K3, Z15
-	VMOVUPS       Z4, Z8
-	VMOVUPS       Z15, 15232(CX)
-	VFMADD213PS   Z5, Z14, Z8
-	PREFETCHT1    (DI)
-	VMULPS        Z14, Z14, Z18
-	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z14, Z18, Z8
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z25, Z25, K1, Z8
-	VMOVUPS       Z8, 16320(CX)
-	PREFETCHT1    (DI)
-	PREFETCHT1    (DI)(R8*1)
-	ADDQ          184(AX), DI
-	VADDPS        Z16, Z9, Z9
-	VADDPS        Z11, Z17, Z17
 	VADDPS        Z15, Z8, Z8
-	VADDPS        Z19, Z22, Z22
-	VADDPS        Z9, Z8, Z8
-	VADDPS        Z17, Z22, Z22
-	VADDPS        Z12, Z8, Z8
-	VADDPS        Z23, Z22, Z22
-	VADDPS        Z13, Z8, Z8
-	VADDPS        Z24, Z22, Z22
-	VADDPS.BCST   constants<>+736(SB), Z8, Z8
-	VMOVUPS       Z8, 2496(AX)(BX*4)
-	VMOVUPS       Z22, 6720(AX)(BX*4)
-	VMOVUPS       Z10, 4608(AX)(BX*4)
+	VADDPS        Z10, Z16, Z16
+	VADDPS        Z14, Z7, Z7
+	VADDPS        Z18, Z24, Z24
+	VADDPS        Z8, Z7, Z7
+	VADDPS        Z16, Z24, Z24
+	VADDPS        Z11, Z7, Z7
+	VADDPS        Z22, Z24, Z24
+	VADDPS        Z12, Z7, Z7
+	VADDPS        Z23, Z24, Z24
+	VADDPS.BCST   constants<>+736(SB), Z7, Z7
+	VMOVUPS       Z7, 2496(AX)(BX*4)
+	VMOVUPS       Z24, 6720(AX)(BX*4)
+	VMOVUPS       Z9, 4608(AX)(BX*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
 	ADDQ          $+16, BX
 	CMPQ          BX, SI
-	JLT           loop2
+	JLT           loop1
 	VZEROUPPER
 	RET
 
@@ -20529,521 +20652,456 @@ TEXT ·planeSumExpUniformFloat32AVX2K19(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Y2
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         56(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
 
-max1:
-	VMAXPS (BX), Y2, Y2
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
-	MOVQ         BX, DI
-	SUBQ         88(AX), DI
-	SHLQ         $0x02, DI
-	ADDQ         168(AX), DI
-	MOVQ         176(AX), R8
-	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+704(SB), Y2
-	VMOVUPS      Y3, 384(AX)(BX*4)
-	VMOVDQU      (DX), Y4
-	VXORPS       Y5, Y5, Y5
-	VADDPS       (CX), Y3, Y6
-	VPCMPEQD     constants<>+544(SB), Y4, Y7
-	VBLENDVPS    Y7, (CX), Y5, Y5
-	VMAXPS       32(CX), Y2, Y2
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       17408(CX), Y3, Y7
-	VPCMPEQD     constants<>+3104(SB), Y4, Y9
-	VBLENDVPS    Y9, 17408(CX), Y5, Y5
-	VMAXPS       17440(CX), Y2, Y2
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 17408(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y10, Y8, Y8
-	VADDPS       1088(CX), Y3, Y7
-	VPCMPEQD     constants<>+576(SB), Y4, Y9
-	VBLENDVPS    Y9, 1088(CX), Y5, Y5
-	VMAXPS       1120(CX), Y2, Y2
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 1088(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       18496(CX), Y3, Y9
-	VPCMPEQD     constants<>+3136(SB), Y4, Y11
-	VBLENDVPS    Y11, 18496(CX), Y5, Y5
-	VMAXPS       18528(CX), Y2, Y2
-	VMAXPS       Y9, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, 18496(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
+loop1:
+	MOVQ         SI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         168(AX), R8
+	MOVQ         176(AX), R9
+	VMOVUPS      384(AX)(SI*4), Y2
+	VMOVDQU      (DX), Y3
+	VXORPS       Y4, Y4, Y4
+	VADDPS       (CX), Y2, Y5
+	VPCMPEQD     constants<>+544(SB), Y3, Y6
+	VBLENDVPS    Y6, (CX), Y4, Y4
+	VMAXPS       Y5, Y0, Y7
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y6
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y7, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y7
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      Y7, (CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       17408(CX), Y2, Y6
+	VPCMPEQD     constants<>+3104(SB), Y3, Y8
+	VBLENDVPS    Y8, 17408(CX), Y4, Y4
+	VMAXPS       Y6, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+384(SB), Y9, Y8
+	VPERMPS      constants<>+480(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, 17408(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       Y6, Y5, Y5
 	VADDPS       Y9, Y7, Y7
-	VADDPS       Y12, Y10, Y10
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1088(R9)
-	VADDPS       2176(CX), Y3, Y6
-	VPCMPEQD     constants<>+608(SB), Y4, Y7
-	VBLENDVPS    Y7, 2176(CX), Y5, Y5
-	VMAXPS       2208(CX), Y2, Y2
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
+	VADDPS       1088(CX), Y2, Y6
+	VPCMPEQD     constants<>+576(SB), Y3, Y8
+	VBLENDVPS    Y8, 1088(CX), Y4, Y4
+	VMAXPS       Y6, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+384(SB), Y9, Y8
+	VPERMPS      constants<>+480(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, 1088(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       18496(CX), Y2, Y8
+	VPCMPEQD     constants<>+3136(SB), Y3, Y10
+	VBLENDVPS    Y10, 18496(CX), Y4, Y4
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, 18496(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       Y8, Y6, Y6
+	VADDPS       Y11, Y9, Y9
+	VADDPS       Y7, Y9, Y9
+	VADDPS       Y5, Y6, Y6
+	VADDPS       2176(CX), Y2, Y5
+	VPCMPEQD     constants<>+608(SB), Y3, Y7
+	VBLENDVPS    Y7, 2176(CX), Y4, Y4
+	VMAXPS       Y5, Y0, Y8
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y7
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
+	VPERMPS      constants<>+480(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
+	VMULPS       Y7, Y7, Y11
+	VFMADD213PS  Y7, Y11, Y8
+	VFMADD213PS  Y10, Y10, Y8
 	VMOVUPS      Y8, 2176(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       19584(CX), Y3, Y7
-	VPCMPEQD     constants<>+3168(SB), Y4, Y9
-	VBLENDVPS    Y9, 19584(CX), Y5, Y5
-	VMAXPS       19616(CX), Y2, Y2
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 19584(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y10, Y8, Y8
-	VADDPS       3264(CX), Y3, Y7
-	VPCMPEQD     constants<>+640(SB), Y4, Y9
-	VBLENDVPS    Y9, 3264(CX), Y5, Y5
-	VMAXPS       3296(CX), Y2, Y2
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 3264(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y10, Y10
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       19584(CX), Y2, Y7
+	VPCMPEQD     constants<>+3168(SB), Y3, Y10
+	VBLENDVPS    Y10, 19584(CX), Y4, Y4
+	VMAXPS       Y7, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, 19584(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       Y7, Y5, Y5
+	VADDPS       Y11, Y8, Y8
+	VADDPS       3264(CX), Y2, Y7
+	VPCMPEQD     constants<>+640(SB), Y3, Y10
+	VBLENDVPS    Y10, 3264(CX), Y4, Y4
+	VMAXPS       Y7, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, 3264(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y5, Y7, Y7
+	VADDPS       Y9, Y11, Y11
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 96(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1120(R9)
-	VADDPS       4352(CX), Y3, Y6
-	VADDPS       5440(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+672(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 4352(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       4384(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2432(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 5440(CX), Y5, Y5
-	VMAXPS       5472(CX), Y2, Y2
-	VMOVUPS      Y8, 4352(CX)
-	VMOVUPS      Y9, 5440(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1088(R9)
-	VADDPS       6528(CX), Y3, Y6
-	VADDPS       7616(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2464(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 6528(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       6560(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2496(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 7616(CX), Y5, Y5
-	VMAXPS       7648(CX), Y2, Y2
-	VMOVUPS      Y8, 6528(CX)
-	VMOVUPS      Y9, 7616(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y9, Y9
-	MOVQ         56(AX), R9
-	VADDPS       1120(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 128(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1152(R9)
-	VADDPS       8704(CX), Y3, Y6
-	VADDPS       9792(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2848(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 8704(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       8736(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2880(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 9792(CX), Y5, Y5
-	VMAXPS       9824(CX), Y2, Y2
-	VMOVUPS      Y8, 8704(CX)
-	VMOVUPS      Y9, 9792(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1088(R9)
-	VADDPS       10880(CX), Y3, Y6
-	VADDPS       11968(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2912(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 10880(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       10912(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2944(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 11968(CX), Y5, Y5
-	VMAXPS       12000(CX), Y2, Y2
-	VMOVUPS      Y8, 10880(CX)
-	VMOVUPS      Y9, 11968(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 96(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1120(R9)
-	VADDPS       13056(CX), Y3, Y6
-	VADDPS       14144(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2976(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 13056(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       13088(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+3008(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 14144(CX), Y5, Y5
-	VMAXPS       14176(CX), Y2, Y2
-	VMOVUPS      Y8, 13056(CX)
-	VMOVUPS      Y9, 14144(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1088(R9)
-	VADDPS       15232(CX), Y3, Y6
-	VADDPS       16320(CX), Y3, Y9
-	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y11, 96(BX)
+	VMOVUPS      Y7, 1120(BX)
+	VADDPS       4352(CX), Y2, Y5
+	VADDPS       5440(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VMOVUPS      Y7, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y3
+	VSUBPS       Y1, Y8, Y6
 	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (DI)
+	PREFETCHT1   (R8)
 	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y3
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
 	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPERMPS      constants<>+480(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VPADDD       Y11, Y12, Y12
 	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+3040(SB), Y4, Y11
+	VPCMPEQD     constants<>+672(SB), Y3, Y11
 	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y3, Y7
-	VBLENDVPS    Y11, 15232(CX), Y5, Y5
-	VMULPS       Y3, Y3, Y11
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       15264(CX), Y2, Y2
-	VFMADD213PS  Y3, Y11, Y7
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+3072(SB), Y4, Y3
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, 4352(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2432(SB), Y3, Y6
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y4
-	VFMADD213PS  constants<>+448(SB), Y10, Y4
-	VMULPS       Y10, Y10, Y8
-	VFMADD213PS  Y10, Y8, Y4
-	VFMADD213PS  Y12, Y12, Y4
-	VBLENDVPS    Y3, 16320(CX), Y5, Y5
-	VMAXPS       16352(CX), Y2, Y2
-	VMOVUPS      Y7, 15232(CX)
-	VMOVUPS      Y4, 16320(CX)
-	VADDPS       Y7, Y4, Y4
-	VADDPS       Y6, Y9, Y9
-	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y4, Y4
-	MOVQ         56(AX), DI
-	VADDPS       1088(DI), Y9, Y9
-	MOVQ         56(AX), DI
-	VADDPS       96(DI), Y4, Y4
-	MOVQ         56(AX), DI
-	VADDPS       1120(DI), Y9, Y9
-	MOVQ         56(AX), DI
-	VADDPS       128(DI), Y4, Y4
-	MOVQ         56(AX), DI
-	VADDPS       1152(DI), Y9, Y9
-	VADDPS       constants<>+736(SB), Y4, Y4
-	VMOVUPS      Y4, 2496(AX)(BX*4)
-	VMOVUPS      Y9, 6720(AX)(BX*4)
-	VMOVUPS      Y5, 4608(AX)(BX*4)
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 5440(CX), Y4, Y4
+	VMOVUPS      Y7, 4352(CX)
+	VMOVUPS      Y8, 5440(CX)
+	VADDPS       Y7, Y8, Y8
+	VADDPS       Y5, Y9, Y9
+	VADDPS       6528(CX), Y2, Y5
+	VADDPS       7616(CX), Y2, Y11
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y11, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VMOVUPS      Y7, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VSUBPS       Y1, Y10, Y6
+	VSUBPS       Y1, Y14, Y12
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y14, Y13
+	VPERMPS      constants<>+480(SB), Y10, Y7
+	VPSLLD       $0x14, Y10, Y10
+	VPSLLD       $0x14, Y14, Y14
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y13, Y14, Y14
+	VPADDD       Y7, Y10, Y10
+	VPCMPEQD     constants<>+2464(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y13, 6528(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y13
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y13, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2496(SB), Y3, Y6
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y10
+	VFMADD213PS  Y14, Y14, Y10
+	VBLENDVPS    Y6, 7616(CX), Y4, Y4
+	VMOVUPS      Y7, 6528(CX)
+	VMOVUPS      Y10, 7616(CX)
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y5, Y11, Y11
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y9, Y11, Y11
+	VADDPS       96(BX), Y10, Y10
+	VADDPS       1120(BX), Y11, Y11
+	VMOVUPS      Y10, 128(BX)
+	VMOVUPS      Y11, 1152(BX)
+	VADDPS       8704(CX), Y2, Y5
+	VADDPS       9792(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y6
+	VSUBPS       Y1, Y12, Y10
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+2848(SB), Y3, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, 8704(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2880(SB), Y3, Y6
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 9792(CX), Y4, Y4
+	VMOVUPS      Y7, 8704(CX)
+	VMOVUPS      Y8, 9792(CX)
+	VADDPS       Y7, Y8, Y8
+	VADDPS       Y5, Y9, Y9
+	VADDPS       10880(CX), Y2, Y5
+	VADDPS       11968(CX), Y2, Y11
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y11, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VMOVUPS      Y7, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VSUBPS       Y1, Y10, Y6
+	VSUBPS       Y1, Y14, Y12
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y14, Y13
+	VPERMPS      constants<>+480(SB), Y10, Y7
+	VPSLLD       $0x14, Y10, Y10
+	VPSLLD       $0x14, Y14, Y14
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y13, Y14, Y14
+	VPADDD       Y7, Y10, Y10
+	VPCMPEQD     constants<>+2912(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y13, 10880(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y13
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y13, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2944(SB), Y3, Y6
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y10
+	VFMADD213PS  Y14, Y14, Y10
+	VBLENDVPS    Y6, 11968(CX), Y4, Y4
+	VMOVUPS      Y7, 10880(CX)
+	VMOVUPS      Y10, 11968(CX)
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y5, Y11, Y11
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y9, Y11, Y11
+	VMOVUPS      Y10, 96(BX)
+	VMOVUPS      Y11, 1120(BX)
+	VADDPS       13056(CX), Y2, Y5
+	VADDPS       14144(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y6
+	VSUBPS       Y1, Y12, Y10
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+2976(SB), Y3, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, 13056(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+3008(SB), Y3, Y6
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 14144(CX), Y4, Y4
+	VMOVUPS      Y7, 13056(CX)
+	VMOVUPS      Y8, 14144(CX)
+	VADDPS       Y7, Y8, Y8
+	VADDPS       Y5, Y9, Y9
+	VADDPS       15232(CX), Y2, Y5
+	VADDPS       16320(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y7, Y2
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y6, Y2
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	VPSLLD       $0x14, Y7, Y7
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y6, Y7, Y7
+	VPCMPEQD     constants<>+3040(SB), Y3, Y12
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y2, Y6
+	VBLENDVPS    Y12, 15232(CX), Y4, Y4
+	VMULPS       Y2, Y2, Y12
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y2, Y12, Y6
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+3072(SB), Y3, Y2
+	VFMADD213PS  Y7, Y7, Y6
+	VMOVUPS      constants<>+416(SB), Y3
+	VFMADD213PS  constants<>+448(SB), Y11, Y3
+	VMULPS       Y11, Y11, Y7
+	VFMADD213PS  Y11, Y7, Y3
+	VFMADD213PS  Y13, Y13, Y3
+	VBLENDVPS    Y2, 16320(CX), Y4, Y4
+	VMOVUPS      Y6, 15232(CX)
+	VMOVUPS      Y3, 16320(CX)
+	VADDPS       Y6, Y3, Y3
+	VADDPS       Y5, Y10, Y10
+	VADDPS       Y8, Y3, Y3
+	VADDPS       Y9, Y10, Y10
+	VADDPS       96(BX), Y3, Y3
+	VADDPS       1120(BX), Y10, Y10
+	VADDPS       128(BX), Y3, Y3
+	VADDPS       1152(BX), Y10, Y10
+	VADDPS       constants<>+736(SB), Y3, Y3
+	VMOVUPS      Y3, 2496(AX)(SI*4)
+	VMOVUPS      Y10, 6720(AX)(SI*4)
+	VMOVUPS      Y4, 4608(AX)(SI*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, BX
-	CMPQ         BX, SI
-	JLT          loop2
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
+	JLT          loop1
 	VZEROUPPER
 	RET
 
 // func planeSumExpUniformFloat32AVX512K19(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -21058,492 +21116,451 @@ TEXT ·planeSumExpUniformFloat32AVX512K19(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Z7
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         56(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
 
-max1:
-	VMAXPS (BX), Z7, Z7
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
-	MOVQ          BX, DI
-	SUBQ          88(AX), DI
-	SHLQ          $0x02, DI
-	ADDQ          168(AX), DI
-	MOVQ          176(AX), R8
-	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+704(SB), Z7
-	VMOVUPS       Z8, 384(AX)(BX*4)
-	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+544(SB), Z10
-	VADDPS        (CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
-	VMOVUPS       (CX), K1, Z10
-	VMAXPS        64(CX), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        1088(CX), Z8, Z15
-	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
-	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       1088(CX), K2, Z10
-	VPADDD        Z14, Z13, Z13
-	VMAXPS        1152(CX), Z7, Z7
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z15, Z17
-	VFMADD213PS   Z5, Z12, Z14
-	VFMADD132PS   Z2, Z1, Z17
-	VMULPS        Z12, Z12, Z16
-	VCMPPS        $0x15, Z0, Z15, K2
-	VFMADD213PS   Z12, Z16, Z14
-	VSUBPS        Z1, Z17, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        2176(CX), Z8, Z19
-	VMOVUPS       Z14, (CX)
-	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       2176(CX), K1, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z13, Z17, Z17
-	VMAXPS        2240(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z16
-	VMOVUPS       Z19, Z20
-	VADDPS        17408(CX), Z8, Z13
-	VFMADD213PS   Z5, Z12, Z16
+loop1:
+	MOVQ          SI, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          168(AX), R8
+	MOVQ          176(AX), R9
+	VMOVUPS       384(AX)(SI*4), Z7
+	VMOVDQU32     (DX), Z8
+	VBROADCASTSS  constants<>+544(SB), Z9
+	VADDPS        (CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+544(SB), Z8, K1
+	VMOVUPS       (CX), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VCMPPS        $0x15, Z0, Z10, K1
+	VSUBPS        Z1, Z12, Z11
+	VFNMADD132PS  Z3, Z10, Z11
+	VPERMPS       Z6, Z12, Z13
+	VADDPS        1088(CX), Z7, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPCMPEQD.BCST constants<>+576(SB), Z8, K2
+	VPADDD        Z13, Z12, Z12
+	VMOVUPS       1088(CX), K2, Z9
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z14, Z16
+	VFMADD213PS   Z5, Z11, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VMULPS        Z11, Z11, Z15
+	VCMPPS        $0x15, Z0, Z14, K2
+	VFMADD213PS   Z11, Z15, Z13
+	VSUBPS        Z1, Z16, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z13
+	VFNMADD132PS  Z3, Z14, Z11
+	VMOVUPS       Z13, (CX)
+	VPERMPS       Z6, Z16, Z12
+	VADDPS        2176(CX), Z7, Z18
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z16, Z16
+	VPCMPEQD.BCST constants<>+608(SB), Z8, K1
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z12, Z16, Z16
+	VMOVUPS       2176(CX), K1, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z15
+	VMOVUPS       Z18, Z19
+	VADDPS        17408(CX), Z7, Z12
+	VFMADD213PS   Z5, Z11, Z15
+	VFMADD132PS   Z2, Z1, Z19
+	VPCMPEQD.BCST constants<>+3104(SB), Z8, K1
+	VMULPS        Z11, Z11, Z17
+	VCMPPS        $0x15, Z0, Z18, K3
+	VMOVUPS       17408(CX), K1, Z9
+	VFMADD213PS   Z11, Z17, Z15
+	VSUBPS        Z1, Z19, Z17
+	VMOVUPS       Z12, Z11
+	VFMADD213PS.Z Z16, Z16, K2, Z15
+	VFNMADD132PS  Z3, Z18, Z17
+	VFMADD132PS   Z2, Z1, Z11
+	VMOVUPS       Z15, 1088(CX)
+	VPERMPS       Z6, Z19, Z20
+	VADDPS        3264(CX), Z7, Z24
+	VCMPPS        $0x15, Z0, Z12, K1
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z19, Z19
+	VPCMPEQD.BCST constants<>+640(SB), Z8, K2
+	VSUBPS        Z1, Z11, Z16
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z20, Z19, Z19
+	VMOVUPS       3264(CX), K2, Z9
+	VFNMADD132PS  Z3, Z12, Z16
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z22
+	VMOVUPS       Z24, Z25
+	VPERMPS       Z6, Z11, Z20
+	VADDPS        18496(CX), Z7, Z21
+	VFMADD213PS   Z5, Z17, Z22
+	VFMADD132PS   Z2, Z1, Z25
+	VPSLLD        $0x14, Z11, Z11
+	VPCMPEQD.BCST constants<>+3136(SB), Z8, K2
+	VMULPS        Z17, Z17, Z23
+	VCMPPS        $0x15, Z0, Z24, K4
+	VPADDD        Z20, Z11, Z11
+	VMOVUPS       18496(CX), K2, Z9
+	VFMADD213PS   Z17, Z23, Z22
+	VSUBPS        Z1, Z25, Z23
+	VMOVUPS       Z4, Z17
+	VMOVUPS       Z21, Z20
+	VFMADD213PS.Z Z19, Z19, K3, Z22
+	VFNMADD132PS  Z3, Z24, Z23
+	VFMADD213PS   Z5, Z16, Z17
 	VFMADD132PS   Z2, Z1, Z20
-	VPCMPEQD.BCST constants<>+3104(SB), Z9, K1
-	VMULPS        Z12, Z12, Z18
-	VCMPPS        $0x15, Z0, Z19, K3
-	VMOVUPS       17408(CX), K1, Z10
-	VFMADD213PS   Z12, Z18, Z16
-	VSUBPS        Z1, Z20, Z12
-	VMAXPS        17472(CX), Z7, Z7
-	VFMADD213PS.Z Z17, Z17, K2, Z16
-	VFNMADD132PS  Z3, Z19, Z12
-	VADDPS        3264(CX), Z8, Z25
-	VMOVUPS       Z13, Z18
-	VMOVUPS       Z16, 1088(CX)
-	VPERMPS       Z6, Z20, Z17
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
-	VFMADD132PS   Z2, Z1, Z18
-	PREFETCHT1    (DI)
+	VMOVUPS       Z22, 2176(CX)
+	VPERMPS       Z6, Z25, Z26
+	VMULPS        Z16, Z16, Z19
+	VCMPPS        $0x15, Z0, Z21, K2
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z25, Z25
+	VFMADD213PS   Z16, Z19, Z17
+	VSUBPS        Z1, Z20, Z16
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z26, Z25, Z25
+	VFMADD213PS.Z Z11, Z11, K1, Z17
+	VFNMADD132PS  Z3, Z21, Z16
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z26
+	VMOVUPS       Z17, 17408(CX)
+	VPERMPS       Z6, Z20, Z11
+	VADDPS        19584(CX), Z7, Z19
+	VFMADD213PS   Z5, Z23, Z26
+	PREFETCHT1    (R8)
 	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       3264(CX), K1, Z10
-	VCMPPS        $0x15, Z0, Z13, K1
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z17, Z20, Z20
-	VMAXPS        3328(CX), Z7, Z7
-	VSUBPS        Z1, Z18, Z17
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z23
-	VMOVUPS       Z25, Z26
-	VFNMADD132PS  Z3, Z13, Z17
-	VADDPS        18496(CX), Z8, Z22
-	VFMADD213PS   Z5, Z12, Z23
-	VFMADD132PS   Z2, Z1, Z26
-	VPERMPS       Z6, Z18, Z21
-	VPCMPEQD.BCST constants<>+3136(SB), Z9, K2
-	VMULPS        Z12, Z12, Z24
-	VCMPPS        $0x15, Z0, Z25, K4
-	VPSLLD        $0x14, Z18, Z18
-	VMOVUPS       18496(CX), K2, Z10
-	VFMADD213PS   Z12, Z24, Z23
-	VSUBPS        Z1, Z26, Z12
-	VPADDD        Z21, Z18, Z18
-	VMAXPS        18560(CX), Z7, Z7
-	VFMADD213PS.Z Z20, Z20, K3, Z23
-	VFNMADD132PS  Z3, Z25, Z12
-	VMOVUPS       Z4, Z20
-	VMOVUPS       Z22, Z24
-	VMOVUPS       Z23, 2176(CX)
-	VPERMPS       Z6, Z26, Z27
-	VFMADD213PS   Z5, Z17, Z20
-	VFMADD132PS   Z2, Z1, Z24
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z26, Z26
-	VMULPS        Z17, Z17, Z21
-	VCMPPS        $0x15, Z0, Z22, K2
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z27, Z26, Z26
-	VFMADD213PS   Z17, Z21, Z20
-	VSUBPS        Z1, Z24, Z17
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z21
-	VFMADD213PS.Z Z18, Z18, K1, Z20
-	VFNMADD132PS  Z3, Z22, Z17
-	VADDPS        19584(CX), Z8, Z27
-	VFMADD213PS   Z5, Z12, Z21
-	VMOVUPS       Z20, 17408(CX)
-	VPERMPS       Z6, Z24, Z18
-	VPCMPEQD.BCST constants<>+3168(SB), Z9, K1
-	VMULPS        Z12, Z12, Z28
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z24, Z24
-	VMOVUPS       19584(CX), K1, Z10
-	VFMADD213PS   Z12, Z28, Z21
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z18, Z24, Z24
-	VMAXPS        19648(CX), Z7, Z7
-	VFMADD213PS.Z Z26, Z26, K4, Z21
-	ADDQ          184(AX), DI
+	VPCMPEQD.BCST constants<>+3168(SB), Z8, K1
+	VMULPS        Z23, Z23, Z27
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z11, Z20, Z20
+	VMOVUPS       19584(CX), K1, Z9
+	VFMADD213PS   Z23, Z27, Z26
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z11
+	VMOVUPS       Z19, Z23
+	VFMADD213PS.Z Z25, Z25, K4, Z26
+	VADDPS        Z12, Z10, Z10
+	VFMADD213PS   Z5, Z16, Z11
+	VFMADD132PS   Z2, Z1, Z23
+	VMOVUPS       Z26, 3264(CX)
+	VADDPS        Z17, Z13, Z13
+	VMULPS        Z16, Z16, Z12
+	VCMPPS        $0x15, Z0, Z19, K1
+	PREFETCHT1    (R8)
+	VFMADD213PS   Z16, Z12, Z11
+	VSUBPS        Z1, Z23, Z12
+	PREFETCHT1    (R8)(R9*1)
+	VFMADD213PS.Z Z20, Z20, K2, Z11
+	VFNMADD132PS  Z3, Z19, Z12
+	ADDQ          184(AX), R8
+	VMOVUPS       Z11, 18496(CX)
+	VPERMPS       Z6, Z23, Z16
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z23, Z23
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z16, Z23, Z23
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z16
+	VADDPS        Z21, Z14, Z14
+	VFMADD213PS   Z5, Z12, Z16
+	VADDPS        Z11, Z15, Z15
+	VMULPS        Z12, Z12, Z11
+	VFMADD213PS   Z12, Z11, Z16
+	VFMADD213PS.Z Z23, Z23, K1, Z16
+	VMOVUPS       Z16, 19584(CX)
+	PREFETCHT1    (R8)
+	PREFETCHT1    (R8)(R9*1)
+	ADDQ          184(AX), R8
+	VADDPS        Z19, Z18, Z18
+	VADDPS        Z16, Z22, Z22
+	VADDPS        Z13, Z15, Z15
+	VADDPS        Z10, Z14, Z14
+	VADDPS        Z22, Z26, Z26
+	VADDPS        Z18, Z24, Z24
+	VADDPS        Z15, Z26, Z26
+	VADDPS        Z14, Z24, Z24
+	VMOVUPS       Z26, 192(BX)
+	VMOVUPS       Z24, 2240(BX)
+	VADDPS        4352(CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+672(SB), Z8, K1
+	VMOVUPS       4352(CX), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VCMPPS        $0x15, Z0, Z10, K1
+	VSUBPS        Z1, Z12, Z11
+	VFNMADD132PS  Z3, Z10, Z11
+	VPERMPS       Z6, Z12, Z13
+	VADDPS        5440(CX), Z7, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPCMPEQD.BCST constants<>+2432(SB), Z8, K2
+	VPADDD        Z13, Z12, Z12
+	VMOVUPS       5440(CX), K2, Z9
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z14, Z16
+	VFMADD213PS   Z5, Z11, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VMULPS        Z11, Z11, Z15
+	VCMPPS        $0x15, Z0, Z14, K2
+	VFMADD213PS   Z11, Z15, Z13
+	VSUBPS        Z1, Z16, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z13
+	VFNMADD132PS  Z3, Z14, Z11
+	VMOVUPS       Z13, 4352(CX)
+	VPERMPS       Z6, Z16, Z12
+	VADDPS        6528(CX), Z7, Z15
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z16, Z16
+	VPCMPEQD.BCST constants<>+2464(SB), Z8, K1
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z12, Z16, Z16
+	VMOVUPS       6528(CX), K1, Z9
+	ADDQ          184(AX), R8
 	VMOVUPS       Z4, Z12
-	VMOVUPS       Z27, Z18
-	VMOVUPS       Z21, 3264(CX)
-	VADDPS        Z13, Z11, Z11
-	VFMADD213PS   Z5, Z17, Z12
+	VMOVUPS       Z15, Z18
+	VFMADD213PS   Z5, Z11, Z12
 	VFMADD132PS   Z2, Z1, Z18
-	PREFETCHT1    (DI)
-	VADDPS        Z20, Z14, Z14
-	VMULPS        Z17, Z17, Z13
-	VCMPPS        $0x15, Z0, Z27, K1
-	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z17, Z13, Z12
-	VSUBPS        Z1, Z18, Z13
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z24, Z24, K2, Z12
-	VFNMADD132PS  Z3, Z27, Z13
-	VMOVUPS       Z12, 18496(CX)
-	VPERMPS       Z6, Z18, Z17
-	PREFETCHT1    (DI)
+	VMULPS        Z11, Z11, Z17
+	VCMPPS        $0x15, Z0, Z15, K1
+	VFMADD213PS   Z11, Z17, Z12
+	VSUBPS        Z1, Z18, Z11
+	VFMADD213PS.Z Z16, Z16, K2, Z12
+	VFNMADD132PS  Z3, Z15, Z11
+	VMOVUPS       Z12, 5440(CX)
+	VPERMPS       Z6, Z18, Z16
+	VADDPS        7616(CX), Z7, Z17
+	PREFETCHT1    (R8)
 	VPSLLD        $0x14, Z18, Z18
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z17, Z18, Z18
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z17
-	VADDPS        Z22, Z15, Z15
-	VFMADD213PS   Z5, Z13, Z17
-	VADDPS        Z12, Z16, Z16
-	VMULPS        Z13, Z13, Z12
-	VFMADD213PS   Z13, Z12, Z17
-	VFMADD213PS.Z Z18, Z18, K1, Z17
-	VMOVUPS       Z17, 19584(CX)
-	PREFETCHT1    (DI)
-	PREFETCHT1    (DI)(R8*1)
-	ADDQ          184(AX), DI
-	VADDPS        Z27, Z19, Z19
-	VADDPS        Z17, Z23, Z23
-	VADDPS        Z14, Z16, Z16
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z23, Z21, Z21
-	VADDPS        Z19, Z25, Z25
-	VADDPS        Z16, Z21, Z21
-	VADDPS        Z15, Z25, Z25
-	MOVQ          56(AX), R9
-	VMOVUPS       Z21, 192(R9)
-	MOVQ          56(AX), R9
-	VMOVUPS       Z25, 2240(R9)
-	VADDPS        4352(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
-	VMOVUPS       4352(CX), K1, Z10
-	VMAXPS        4416(CX), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        5440(CX), Z8, Z15
-	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
-	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       5440(CX), K2, Z10
-	VPADDD        Z14, Z13, Z13
-	VMAXPS        5504(CX), Z7, Z7
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z15, Z17
-	VFMADD213PS   Z5, Z12, Z14
-	VFMADD132PS   Z2, Z1, Z17
-	VMULPS        Z12, Z12, Z16
-	VCMPPS        $0x15, Z0, Z15, K2
-	VFMADD213PS   Z12, Z16, Z14
-	VSUBPS        Z1, Z17, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        6528(CX), Z8, Z16
-	VMOVUPS       Z14, 4352(CX)
-	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2464(SB), Z9, K1
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       6528(CX), K1, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z13, Z17, Z17
-	VMAXPS        6592(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z13
-	VMOVUPS       Z16, Z19
-	VFMADD213PS   Z5, Z12, Z13
-	VFMADD132PS   Z2, Z1, Z19
-	VMULPS        Z12, Z12, Z18
-	VCMPPS        $0x15, Z0, Z16, K1
-	VFMADD213PS   Z12, Z18, Z13
-	VSUBPS        Z1, Z19, Z12
-	VFMADD213PS.Z Z17, Z17, K2, Z13
-	VFNMADD132PS  Z3, Z16, Z12
-	VADDPS        7616(CX), Z8, Z18
-	VMOVUPS       Z13, 5440(CX)
-	VPERMPS       Z6, Z19, Z17
-	VPCMPEQD.BCST constants<>+2496(SB), Z9, K2
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       7616(CX), K2, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z17, Z19, Z19
-	VMAXPS        7680(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z17
-	VMOVUPS       Z18, Z21
-	VFMADD213PS   Z5, Z12, Z17
-	VFMADD132PS   Z2, Z1, Z21
-	VMULPS        Z12, Z12, Z20
-	VCMPPS        $0x15, Z0, Z18, K2
-	VFMADD213PS   Z12, Z20, Z17
-	VSUBPS        Z1, Z21, Z12
-	VFMADD213PS.Z Z19, Z19, K1, Z17
-	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z17, 6528(CX)
-	VPERMPS       Z6, Z21, Z19
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z21, Z21
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z19, Z21, Z21
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z12, Z19
-	VMULPS        Z12, Z12, Z20
-	VFMADD213PS   Z12, Z20, Z19
-	VFMADD213PS.Z Z21, Z21, K2, Z19
-	VMOVUPS       Z19, 7616(CX)
-	PREFETCHT1    (DI)
-	PREFETCHT1    (DI)(R8*1)
-	ADDQ          184(AX), DI
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z17, Z19, Z19
-	VADDPS        Z16, Z18, Z18
-	VADDPS        Z13, Z19, Z19
-	VADDPS        Z15, Z18, Z18
-	MOVQ          56(AX), R9
-	VADDPS        192(R9), Z19, Z19
-	MOVQ          56(AX), R9
-	VADDPS        2240(R9), Z18, Z18
-	MOVQ          56(AX), R9
-	VMOVUPS       Z19, 256(R9)
-	MOVQ          56(AX), R9
-	VMOVUPS       Z18, 2304(R9)
-	VADDPS        8704(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
-	VMOVUPS       8704(CX), K1, Z10
-	VMAXPS        8768(CX), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        9792(CX), Z8, Z15
-	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
-	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       9792(CX), K2, Z10
-	VPADDD        Z14, Z13, Z13
-	VMAXPS        9856(CX), Z7, Z7
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z15, Z17
-	VFMADD213PS   Z5, Z12, Z14
-	VFMADD132PS   Z2, Z1, Z17
-	VMULPS        Z12, Z12, Z16
-	VCMPPS        $0x15, Z0, Z15, K2
-	VFMADD213PS   Z12, Z16, Z14
-	VSUBPS        Z1, Z17, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        10880(CX), Z8, Z16
-	VMOVUPS       Z14, 8704(CX)
-	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2912(SB), Z9, K1
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       10880(CX), K1, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z13, Z17, Z17
-	VMAXPS        10944(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z13
-	VMOVUPS       Z16, Z19
-	VFMADD213PS   Z5, Z12, Z13
-	VFMADD132PS   Z2, Z1, Z19
-	VMULPS        Z12, Z12, Z18
-	VCMPPS        $0x15, Z0, Z16, K1
-	VFMADD213PS   Z12, Z18, Z13
-	VSUBPS        Z1, Z19, Z12
-	VFMADD213PS.Z Z17, Z17, K2, Z13
-	VFNMADD132PS  Z3, Z16, Z12
-	VADDPS        11968(CX), Z8, Z18
-	VMOVUPS       Z13, 9792(CX)
-	VPERMPS       Z6, Z19, Z17
-	VPCMPEQD.BCST constants<>+2944(SB), Z9, K2
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       11968(CX), K2, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z17, Z19, Z19
-	VMAXPS        12032(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z17
-	VMOVUPS       Z18, Z21
-	VFMADD213PS   Z5, Z12, Z17
-	VFMADD132PS   Z2, Z1, Z21
-	VMULPS        Z12, Z12, Z20
-	VCMPPS        $0x15, Z0, Z18, K2
-	VFMADD213PS   Z12, Z20, Z17
-	VSUBPS        Z1, Z21, Z12
-	VFMADD213PS.Z Z19, Z19, K1, Z17
-	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z17, 10880(CX)
-	VPERMPS       Z6, Z21, Z19
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z21, Z21
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z19, Z21, Z21
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z12, Z19
-	VMULPS        Z12, Z12, Z20
-	VFMADD213PS   Z12, Z20, Z19
-	VFMADD213PS.Z Z21, Z21, K2, Z19
-	VMOVUPS       Z19, 11968(CX)
-	PREFETCHT1    (DI)
-	PREFETCHT1    (DI)(R8*1)
-	ADDQ          184(AX), DI
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z17, Z19, Z19
-	VADDPS        Z16, Z18, Z18
-	VADDPS        Z13, Z19, Z19
-	VADDPS        Z15, Z18, Z18
-	MOVQ          56(AX), R9
-	VMOVUPS       Z19, 192(R9)
-	MOVQ          56(AX), R9
-	VMOVUPS       Z18, 2240(R9)
-	VADDPS        13056(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
-	VMOVUPS       13056(CX), K1, Z10
-	VMAXPS        13120(CX), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        14144(CX), Z8, Z15
-	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+3008(SB), Z9, K2
-	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       14144(CX), K2, Z10
-	VPADDD        Z14, Z13, Z13
-	VMAXPS        14208(CX), Z7, Z7
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z15, Z17
-	VFMADD213PS   Z5, Z12, Z14
-	VFMADD132PS   Z2, Z1, Z17
-	VMULPS        Z12, Z12, Z16
-	VCMPPS        $0x15, Z0, Z15, K2
-	VFMADD213PS   Z12, Z16, Z14
-	VSUBPS        Z1, Z17, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        15232(CX), Z8, Z16
-	VMOVUPS       Z14, 13056(CX)
-	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+3040(SB), Z9, K1
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       15232(CX), K1, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z13, Z17, Z17
-	VMAXPS        15296(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z13
-	VMOVUPS       Z16, Z19
-	VFMADD213PS   Z5, Z12, Z13
-	VFMADD132PS   Z2, Z1, Z19
-	VMULPS        Z12, Z12, Z18
-	VCMPPS        $0x15, Z0, Z16, K1
-	VFMADD213PS   Z12, Z18, Z13
-	VSUBPS        Z1, Z19, Z12
-	VFMADD213PS.Z Z17, Z17, K2, Z13
-	VFNMADD132PS  Z3, Z16, Z12
-	VADDPS        16320(CX), Z8, Z17
-	VMOVUPS       Z13, 14144(CX)
-	VPERMPS       Z6, Z19, Z8
-	VPCMPEQD.BCST constants<>+3072(SB), Z9, K2
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       16320(CX), K2, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z8, Z19, Z19
-	VMAXPS        16384(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z8
-	VMOVUPS       Z17, Z18
-	VFMADD213PS   Z5, Z12, Z8
-	VFMADD132PS   Z2, Z1, Z18
-	VMULPS        Z12, Z12, Z9
+	VPCMPEQD.BCST constants<>+2496(SB), Z8, K2
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z16, Z18, Z18
+	VMOVUPS       7616(CX), K2, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z16
+	VMOVUPS       Z17, Z20
+	VFMADD213PS   Z5, Z11, Z16
+	VFMADD132PS   Z2, Z1, Z20
+	VMULPS        Z11, Z11, Z19
 	VCMPPS        $0x15, Z0, Z17, K2
-	VFMADD213PS   Z12, Z9, Z8
-	VSUBPS        Z1, Z18, Z9
-	VFMADD213PS.Z Z19, Z19, K1, Z8
-	VFNMADD132PS  Z3, Z17, Z9
-	VMOVUPS       Z8, 15232(CX)
-	VPERMPS       Z6, Z18, Z12
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z18, Z18
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z12, Z18, Z18
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z9, Z12
-	VMULPS        Z9, Z9, Z19
-	VFMADD213PS   Z9, Z19, Z12
-	VFMADD213PS.Z Z18, Z18, K2, Z12
-	VMOVUPS       Z12, 16320(CX)
-	PREFETCHT1    (DI)
-	PREFETCHT1    (DI)(R8*1)
-	ADDQ          184(AX), DI
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z8, Z12, Z12
-	VADDPS        Z16, Z17, Z17
+	VFMADD213PS   Z11, Z19, Z16
+	VSUBPS        Z1, Z20, Z11
+	VFMADD213PS.Z Z18, Z18, K1, Z16
+	VFNMADD132PS  Z3, Z17, Z11
+	VMOVUPS       Z16, 6528(CX)
+	VPERMPS       Z6, Z20, Z18
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z20, Z20
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z18, Z20, Z20
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z11, Z18
+	VMULPS        Z11, Z11, Z19
+	VFMADD213PS   Z11, Z19, Z18
+	VFMADD213PS.Z Z20, Z20, K2, Z18
+	VMOVUPS       Z18, 7616(CX)
+	PREFETCHT1    (R8)
+	PREFETCHT1    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z13, Z12, Z12
+	VADDPS        Z10, Z14, Z14
+	VADDPS        Z16, Z18, Z18
 	VADDPS        Z15, Z17, Z17
-	MOVQ          56(AX), DI
-	VADDPS        192(DI), Z12, Z12
-	MOVQ          56(AX), DI
-	VADDPS        2240(DI), Z17, Z17
-	MOVQ          56(AX), DI
-	VADDPS        256(DI), Z12, Z12
-	MOVQ          56(AX), DI
-	VADDPS        2304(DI), Z17, Z17
-	VADDPS.BCST   constants<>+736(SB), Z12, Z12
-	VMOVUPS       Z12, 2496(AX)(BX*4)
-	VMOVUPS       Z17, 6720(AX)(BX*4)
-	VMOVUPS       Z10, 4608(AX)(BX*4)
+	VADDPS        Z12, Z18, Z18
+	VADDPS        Z14, Z17, Z17
+	VADDPS        192(BX), Z18, Z18
+	VADDPS        2240(BX), Z17, Z17
+	VMOVUPS       Z18, 256(BX)
+	VMOVUPS       Z17, 2304(BX)
+	VADDPS        8704(CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+2848(SB), Z8, K1
+	VMOVUPS       8704(CX), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VCMPPS        $0x15, Z0, Z10, K1
+	VSUBPS        Z1, Z12, Z11
+	VFNMADD132PS  Z3, Z10, Z11
+	VPERMPS       Z6, Z12, Z13
+	VADDPS        9792(CX), Z7, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPCMPEQD.BCST constants<>+2880(SB), Z8, K2
+	VPADDD        Z13, Z12, Z12
+	VMOVUPS       9792(CX), K2, Z9
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z14, Z16
+	VFMADD213PS   Z5, Z11, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VMULPS        Z11, Z11, Z15
+	VCMPPS        $0x15, Z0, Z14, K2
+	VFMADD213PS   Z11, Z15, Z13
+	VSUBPS        Z1, Z16, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z13
+	VFNMADD132PS  Z3, Z14, Z11
+	VMOVUPS       Z13, 8704(CX)
+	VPERMPS       Z6, Z16, Z12
+	VADDPS        10880(CX), Z7, Z15
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z16, Z16
+	VPCMPEQD.BCST constants<>+2912(SB), Z8, K1
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z12, Z16, Z16
+	VMOVUPS       10880(CX), K1, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z15, Z18
+	VFMADD213PS   Z5, Z11, Z12
+	VFMADD132PS   Z2, Z1, Z18
+	VMULPS        Z11, Z11, Z17
+	VCMPPS        $0x15, Z0, Z15, K1
+	VFMADD213PS   Z11, Z17, Z12
+	VSUBPS        Z1, Z18, Z11
+	VFMADD213PS.Z Z16, Z16, K2, Z12
+	VFNMADD132PS  Z3, Z15, Z11
+	VMOVUPS       Z12, 9792(CX)
+	VPERMPS       Z6, Z18, Z16
+	VADDPS        11968(CX), Z7, Z17
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z18, Z18
+	VPCMPEQD.BCST constants<>+2944(SB), Z8, K2
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z16, Z18, Z18
+	VMOVUPS       11968(CX), K2, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z16
+	VMOVUPS       Z17, Z20
+	VFMADD213PS   Z5, Z11, Z16
+	VFMADD132PS   Z2, Z1, Z20
+	VMULPS        Z11, Z11, Z19
+	VCMPPS        $0x15, Z0, Z17, K2
+	VFMADD213PS   Z11, Z19, Z16
+	VSUBPS        Z1, Z20, Z11
+	VFMADD213PS.Z Z18, Z18, K1, Z16
+	VFNMADD132PS  Z3, Z17, Z11
+	VMOVUPS       Z16, 10880(CX)
+	VPERMPS       Z6, Z20, Z18
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z20, Z20
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z18, Z20, Z20
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z11, Z18
+	VMULPS        Z11, Z11, Z19
+	VFMADD213PS   Z11, Z19, Z18
+	VFMADD213PS.Z Z20, Z20, K2, Z18
+	VMOVUPS       Z18, 11968(CX)
+	PREFETCHT1    (R8)
+	PREFETCHT1    (R8)(R9*1)
+	ADDQ          184(AX), R8
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z10, Z14, Z14
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z15, Z17, Z17
+	VADDPS        Z12, Z18, Z18
+	VADDPS        Z14, Z17, Z17
+	VMOVUPS       Z18, 192(BX)
+	VMOVUPS       Z17, 2240(BX)
+	VADDPS        13056(CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+2976(SB), Z8, K1
+	VMOVUPS       13056(CX), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VCMPPS        $0x15, Z0, Z10, K1
+	VSUBPS        Z1, Z12, Z11
+	VFNMADD132PS  Z3, Z10, Z11
+	VPERMPS       Z6, Z12, Z13
+	VADDPS        14144(CX), Z7, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPCMPEQD.BCST constants<>+3008(SB), Z8, K2
+	VPADDD        Z13, Z12, Z12
+	VMOVUPS       14144(CX), K2, Z9
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z14, Z16
+	VFMADD213PS   Z5, Z11, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VMULPS        Z11, Z11, Z15
+	VCMPPS        $0x15, Z0, Z14, K2
+	VFMADD213PS   Z11, Z15, Z13
+	VSUBPS        Z1, Z16, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z13
+	VFNMADD132PS  Z3, Z14, Z11
+	VMOVUPS       Z13, 13056(CX)
+	VPERMPS       Z6, Z16, Z12
+	VADDPS        15232(CX), Z7, Z15
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z16, Z16
+	VPCMPEQD.BCST constants<>+3040(SB), Z8, K1
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z12, Z16, Z16
+	VMOVUPS       15232(CX), K1, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z15, Z18
+	VFMADD213PS   Z5, Z11, Z12
+	VFMADD132PS   Z2, Z1, Z18
+	VMULPS        Z11, Z11, Z17
+	VCMPPS        $0x15, Z0, Z15, K1
+	VFMADD213PS   Z11, Z17, Z12
+	VSUBPS        Z1, Z18, Z11
+	VFMADD213PS.Z Z16, Z16, K2, Z12
+	VFNMADD132PS  Z3, Z15, Z11
+	VMOVUPS       Z12, 14144(CX)
+	VPERMPS       Z6, Z18, Z16
+	VADDPS        16320(CX), Z7, Z7
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z18, Z18
+	VPCMPEQD.BCST constants<>+3072(SB), Z8, K2
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z16, Z18, Z18
+	VMOVUPS       16320(CX), K2, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z8
+	VMOVUPS       Z7, Z17
+	VFMADD213PS   Z5, Z11, Z8
+	VFMADD132PS   Z2, Z1, Z17
+	VMULPS        Z11, Z11, Z16
+	VCMPPS        $0x15, Z0, Z7, K2
+	VFMADD213PS   Z11, Z16, Z8
+	VSUBPS        Z1, Z17, Z11
+	VFMADD213PS.Z Z18, Z18, K1, Z8
+	VFNMADD132PS  Z3, Z7, Z11
+	VMOVUPS       Z8, 15232(CX)
+	VPERMPS       Z6, Z17, Z16
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z17, Z17
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z16, Z17, Z17
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z11, Z16
+	VMULPS        Z11, Z11, Z18
+	VFMADD213PS   Z11, Z18, Z16
+	VFMADD213PS.Z Z17, Z17, K2, Z16
+	VMOVUPS       Z16, 16320(CX)
+	PREFETCHT1    (R8)
+	PREFETCHT1    (R8)(R9*1)
+	ADDQ          184(AX), R8
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z10, Z14, Z14
+	VADDPS        Z8, Z16, Z16
+	VADDPS        Z15, Z7, Z7
+	VADDPS        Z12, Z16, Z16
+	VADDPS        Z14, Z7, Z7
+	VADDPS        192(BX), Z16, Z16
+	VADDPS        2240(BX), Z7, Z7
+	VADDPS        256(BX), Z16, Z16
+	VADDPS        2304(BX), Z7, Z7
+	VADDPS.BCST   constants<>+736(SB), Z16, Z16
+	VMOVUPS       Z16, 2496(AX)(SI*4)
+	VMOVUPS       Z7, 6720(AX)(SI*4)
+	VMOVUPS       Z9, 4608(AX)(SI*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $+16, BX
-	CMPQ          BX, SI
-	JLT           loop2
+	ADDQ          $+16, SI
+	CMPQ          SI, DI
+	JLT           loop1
 	VZEROUPPER
 	RET
 
@@ -21558,544 +21575,478 @@ TEXT ·planeSumExpUniformFloat32AVX2K20(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Y2
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         56(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
 
-max1:
-	VMAXPS (BX), Y2, Y2
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
-	MOVQ         BX, DI
-	SUBQ         88(AX), DI
-	SHLQ         $0x02, DI
-	ADDQ         168(AX), DI
-	MOVQ         176(AX), R8
-	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+704(SB), Y2
-	VMOVUPS      Y3, 384(AX)(BX*4)
-	VMOVDQU      (DX), Y4
-	VXORPS       Y5, Y5, Y5
-	VADDPS       (CX), Y3, Y6
-	VPCMPEQD     constants<>+544(SB), Y4, Y7
-	VBLENDVPS    Y7, (CX), Y5, Y5
-	VMAXPS       32(CX), Y2, Y2
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       17408(CX), Y3, Y7
-	VPCMPEQD     constants<>+3104(SB), Y4, Y9
-	VBLENDVPS    Y9, 17408(CX), Y5, Y5
-	VMAXPS       17440(CX), Y2, Y2
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 17408(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y10, Y8, Y8
-	VADDPS       1088(CX), Y3, Y7
-	VPCMPEQD     constants<>+576(SB), Y4, Y9
-	VBLENDVPS    Y9, 1088(CX), Y5, Y5
-	VMAXPS       1120(CX), Y2, Y2
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 1088(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       18496(CX), Y3, Y9
-	VPCMPEQD     constants<>+3136(SB), Y4, Y11
-	VBLENDVPS    Y11, 18496(CX), Y5, Y5
-	VMAXPS       18528(CX), Y2, Y2
-	VMAXPS       Y9, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, 18496(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
+loop1:
+	MOVQ         SI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         168(AX), R8
+	MOVQ         176(AX), R9
+	VMOVUPS      384(AX)(SI*4), Y2
+	VMOVDQU      (DX), Y3
+	VXORPS       Y4, Y4, Y4
+	VADDPS       (CX), Y2, Y5
+	VPCMPEQD     constants<>+544(SB), Y3, Y6
+	VBLENDVPS    Y6, (CX), Y4, Y4
+	VMAXPS       Y5, Y0, Y7
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y6
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y7, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y7
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      Y7, (CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       17408(CX), Y2, Y6
+	VPCMPEQD     constants<>+3104(SB), Y3, Y8
+	VBLENDVPS    Y8, 17408(CX), Y4, Y4
+	VMAXPS       Y6, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+384(SB), Y9, Y8
+	VPERMPS      constants<>+480(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, 17408(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       Y6, Y5, Y5
 	VADDPS       Y9, Y7, Y7
-	VADDPS       Y12, Y10, Y10
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1088(R9)
-	VADDPS       2176(CX), Y3, Y6
-	VPCMPEQD     constants<>+608(SB), Y4, Y7
-	VBLENDVPS    Y7, 2176(CX), Y5, Y5
-	VMAXPS       2208(CX), Y2, Y2
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
+	VADDPS       1088(CX), Y2, Y6
+	VPCMPEQD     constants<>+576(SB), Y3, Y8
+	VBLENDVPS    Y8, 1088(CX), Y4, Y4
+	VMAXPS       Y6, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+384(SB), Y9, Y8
+	VPERMPS      constants<>+480(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, 1088(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       18496(CX), Y2, Y8
+	VPCMPEQD     constants<>+3136(SB), Y3, Y10
+	VBLENDVPS    Y10, 18496(CX), Y4, Y4
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, 18496(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       Y8, Y6, Y6
+	VADDPS       Y11, Y9, Y9
+	VADDPS       Y7, Y9, Y9
+	VADDPS       Y5, Y6, Y6
+	VADDPS       2176(CX), Y2, Y5
+	VPCMPEQD     constants<>+608(SB), Y3, Y7
+	VBLENDVPS    Y7, 2176(CX), Y4, Y4
+	VMAXPS       Y5, Y0, Y8
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y7
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
+	VPERMPS      constants<>+480(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
+	VMULPS       Y7, Y7, Y11
+	VFMADD213PS  Y7, Y11, Y8
+	VFMADD213PS  Y10, Y10, Y8
 	VMOVUPS      Y8, 2176(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       19584(CX), Y3, Y7
-	VPCMPEQD     constants<>+3168(SB), Y4, Y9
-	VBLENDVPS    Y9, 19584(CX), Y5, Y5
-	VMAXPS       19616(CX), Y2, Y2
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 19584(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y10, Y8, Y8
-	VADDPS       3264(CX), Y3, Y7
-	VPCMPEQD     constants<>+640(SB), Y4, Y9
-	VBLENDVPS    Y9, 3264(CX), Y5, Y5
-	VMAXPS       3296(CX), Y2, Y2
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 3264(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       20672(CX), Y3, Y9
-	VPCMPEQD     constants<>+3200(SB), Y4, Y11
-	VBLENDVPS    Y11, 20672(CX), Y5, Y5
-	VMAXPS       20704(CX), Y2, Y2
-	VMAXPS       Y9, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, 20672(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y9, Y7, Y7
-	VADDPS       Y12, Y10, Y10
-	VADDPS       Y8, Y10, Y10
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       19584(CX), Y2, Y7
+	VPCMPEQD     constants<>+3168(SB), Y3, Y10
+	VBLENDVPS    Y10, 19584(CX), Y4, Y4
+	VMAXPS       Y7, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, 19584(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       Y7, Y5, Y5
+	VADDPS       Y11, Y8, Y8
+	VADDPS       3264(CX), Y2, Y7
+	VPCMPEQD     constants<>+640(SB), Y3, Y10
+	VBLENDVPS    Y10, 3264(CX), Y4, Y4
+	VMAXPS       Y7, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, 3264(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       20672(CX), Y2, Y10
+	VPCMPEQD     constants<>+3200(SB), Y3, Y12
+	VBLENDVPS    Y12, 20672(CX), Y4, Y4
+	VMAXPS       Y10, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VMOVUPS      Y13, 20672(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       Y10, Y7, Y7
+	VADDPS       Y13, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y5, Y7, Y7
+	VADDPS       Y9, Y11, Y11
 	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 96(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1120(R9)
-	VADDPS       4352(CX), Y3, Y6
-	VADDPS       5440(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+672(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 4352(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       4384(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2432(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 5440(CX), Y5, Y5
-	VMAXPS       5472(CX), Y2, Y2
-	VMOVUPS      Y8, 4352(CX)
-	VMOVUPS      Y9, 5440(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1088(R9)
-	VADDPS       6528(CX), Y3, Y6
-	VADDPS       7616(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2464(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 6528(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       6560(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2496(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 7616(CX), Y5, Y5
-	VMAXPS       7648(CX), Y2, Y2
-	VMOVUPS      Y8, 6528(CX)
-	VMOVUPS      Y9, 7616(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y9, Y9
-	MOVQ         56(AX), R9
-	VADDPS       1120(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 128(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1152(R9)
-	VADDPS       8704(CX), Y3, Y6
-	VADDPS       9792(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2848(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 8704(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       8736(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2880(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 9792(CX), Y5, Y5
-	VMAXPS       9824(CX), Y2, Y2
-	VMOVUPS      Y8, 8704(CX)
-	VMOVUPS      Y9, 9792(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1088(R9)
-	VADDPS       10880(CX), Y3, Y6
-	VADDPS       11968(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2912(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 10880(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       10912(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2944(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 11968(CX), Y5, Y5
-	VMAXPS       12000(CX), Y2, Y2
-	VMOVUPS      Y8, 10880(CX)
-	VMOVUPS      Y9, 11968(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 96(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1120(R9)
-	VADDPS       13056(CX), Y3, Y6
-	VADDPS       14144(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2976(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 13056(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       13088(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+3008(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 14144(CX), Y5, Y5
-	VMAXPS       14176(CX), Y2, Y2
-	VMOVUPS      Y8, 13056(CX)
-	VMOVUPS      Y9, 14144(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1088(R9)
-	VADDPS       15232(CX), Y3, Y6
-	VADDPS       16320(CX), Y3, Y9
-	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y11, 96(BX)
+	VMOVUPS      Y7, 1120(BX)
+	VADDPS       4352(CX), Y2, Y5
+	VADDPS       5440(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VMOVUPS      Y7, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y3
+	VSUBPS       Y1, Y8, Y6
 	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (DI)
+	PREFETCHT1   (R8)
 	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y3
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
 	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPERMPS      constants<>+480(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VPADDD       Y11, Y12, Y12
 	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+3040(SB), Y4, Y11
+	VPCMPEQD     constants<>+672(SB), Y3, Y11
 	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y3, Y7
-	VBLENDVPS    Y11, 15232(CX), Y5, Y5
-	VMULPS       Y3, Y3, Y11
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       15264(CX), Y2, Y2
-	VFMADD213PS  Y3, Y11, Y7
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+3072(SB), Y4, Y3
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, 4352(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2432(SB), Y3, Y6
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y4
-	VFMADD213PS  constants<>+448(SB), Y10, Y4
-	VMULPS       Y10, Y10, Y8
-	VFMADD213PS  Y10, Y8, Y4
-	VFMADD213PS  Y12, Y12, Y4
-	VBLENDVPS    Y3, 16320(CX), Y5, Y5
-	VMAXPS       16352(CX), Y2, Y2
-	VMOVUPS      Y7, 15232(CX)
-	VMOVUPS      Y4, 16320(CX)
-	VADDPS       Y7, Y4, Y4
-	VADDPS       Y6, Y9, Y9
-	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y4, Y4
-	MOVQ         56(AX), DI
-	VADDPS       1088(DI), Y9, Y9
-	MOVQ         56(AX), DI
-	VADDPS       96(DI), Y4, Y4
-	MOVQ         56(AX), DI
-	VADDPS       1120(DI), Y9, Y9
-	MOVQ         56(AX), DI
-	VADDPS       128(DI), Y4, Y4
-	MOVQ         56(AX), DI
-	VADDPS       1152(DI), Y9, Y9
-	VADDPS       constants<>+736(SB), Y4, Y4
-	VMOVUPS      Y4, 2496(AX)(BX*4)
-	VMOVUPS      Y9, 6720(AX)(BX*4)
-	VMOVUPS      Y5, 4608(AX)(BX*4)
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 5440(CX), Y4, Y4
+	VMOVUPS      Y7, 4352(CX)
+	VMOVUPS      Y8, 5440(CX)
+	VADDPS       Y7, Y8, Y8
+	VADDPS       Y5, Y9, Y9
+	VADDPS       6528(CX), Y2, Y5
+	VADDPS       7616(CX), Y2, Y11
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y11, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VMOVUPS      Y7, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VSUBPS       Y1, Y10, Y6
+	VSUBPS       Y1, Y14, Y12
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y14, Y13
+	VPERMPS      constants<>+480(SB), Y10, Y7
+	VPSLLD       $0x14, Y10, Y10
+	VPSLLD       $0x14, Y14, Y14
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y13, Y14, Y14
+	VPADDD       Y7, Y10, Y10
+	VPCMPEQD     constants<>+2464(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y13, 6528(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y13
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y13, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2496(SB), Y3, Y6
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y10
+	VFMADD213PS  Y14, Y14, Y10
+	VBLENDVPS    Y6, 7616(CX), Y4, Y4
+	VMOVUPS      Y7, 6528(CX)
+	VMOVUPS      Y10, 7616(CX)
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y5, Y11, Y11
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y9, Y11, Y11
+	VADDPS       96(BX), Y10, Y10
+	VADDPS       1120(BX), Y11, Y11
+	VMOVUPS      Y10, 128(BX)
+	VMOVUPS      Y11, 1152(BX)
+	VADDPS       8704(CX), Y2, Y5
+	VADDPS       9792(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y6
+	VSUBPS       Y1, Y12, Y10
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+2848(SB), Y3, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, 8704(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2880(SB), Y3, Y6
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 9792(CX), Y4, Y4
+	VMOVUPS      Y7, 8704(CX)
+	VMOVUPS      Y8, 9792(CX)
+	VADDPS       Y7, Y8, Y8
+	VADDPS       Y5, Y9, Y9
+	VADDPS       10880(CX), Y2, Y5
+	VADDPS       11968(CX), Y2, Y11
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y11, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VMOVUPS      Y7, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VSUBPS       Y1, Y10, Y6
+	VSUBPS       Y1, Y14, Y12
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y14, Y13
+	VPERMPS      constants<>+480(SB), Y10, Y7
+	VPSLLD       $0x14, Y10, Y10
+	VPSLLD       $0x14, Y14, Y14
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y13, Y14, Y14
+	VPADDD       Y7, Y10, Y10
+	VPCMPEQD     constants<>+2912(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y13, 10880(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y13
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y13, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2944(SB), Y3, Y6
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y10
+	VFMADD213PS  Y14, Y14, Y10
+	VBLENDVPS    Y6, 11968(CX), Y4, Y4
+	VMOVUPS      Y7, 10880(CX)
+	VMOVUPS      Y10, 11968(CX)
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y5, Y11, Y11
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y9, Y11, Y11
+	VMOVUPS      Y10, 96(BX)
+	VMOVUPS      Y11, 1120(BX)
+	VADDPS       13056(CX), Y2, Y5
+	VADDPS       14144(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y6
+	VSUBPS       Y1, Y12, Y10
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+2976(SB), Y3, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, 13056(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+3008(SB), Y3, Y6
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 14144(CX), Y4, Y4
+	VMOVUPS      Y7, 13056(CX)
+	VMOVUPS      Y8, 14144(CX)
+	VADDPS       Y7, Y8, Y8
+	VADDPS       Y5, Y9, Y9
+	VADDPS       15232(CX), Y2, Y5
+	VADDPS       16320(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y7, Y2
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y6, Y2
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	VPSLLD       $0x14, Y7, Y7
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y6, Y7, Y7
+	VPCMPEQD     constants<>+3040(SB), Y3, Y12
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y2, Y6
+	VBLENDVPS    Y12, 15232(CX), Y4, Y4
+	VMULPS       Y2, Y2, Y12
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y2, Y12, Y6
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+3072(SB), Y3, Y2
+	VFMADD213PS  Y7, Y7, Y6
+	VMOVUPS      constants<>+416(SB), Y3
+	VFMADD213PS  constants<>+448(SB), Y11, Y3
+	VMULPS       Y11, Y11, Y7
+	VFMADD213PS  Y11, Y7, Y3
+	VFMADD213PS  Y13, Y13, Y3
+	VBLENDVPS    Y2, 16320(CX), Y4, Y4
+	VMOVUPS      Y6, 15232(CX)
+	VMOVUPS      Y3, 16320(CX)
+	VADDPS       Y6, Y3, Y3
+	VADDPS       Y5, Y10, Y10
+	VADDPS       Y8, Y3, Y3
+	VADDPS       Y9, Y10, Y10
+	VADDPS       96(BX), Y3, Y3
+	VADDPS       1120(BX), Y10, Y10
+	VADDPS       128(BX), Y3, Y3
+	VADDPS       1152(BX), Y10, Y10
+	VADDPS       constants<>+736(SB), Y3, Y3
+	VMOVUPS      Y3, 2496(AX)(SI*4)
+	VMOVUPS      Y10, 6720(AX)(SI*4)
+	VMOVUPS      Y4, 4608(AX)(SI*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, BX
-	CMPQ         BX, SI
-	JLT          loop2
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
+	JLT          loop1
 	VZEROUPPER
 	RET
 
 // func planeSumExpUniformFloat32AVX512K20(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -22110,515 +22061,473 @@ TEXT ·planeSumExpUniformFloat32AVX512K20(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Z7
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         56(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
 
-max1:
-	VMAXPS (BX), Z7, Z7
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
-	MOVQ          BX, DI
-	SUBQ          88(AX), DI
-	SHLQ          $0x02, DI
-	ADDQ          168(AX), DI
-	MOVQ          176(AX), R8
-	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+704(SB), Z7
-	VMOVUPS       Z8, 384(AX)(BX*4)
-	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+544(SB), Z10
-	VADDPS        (CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
-	VMOVUPS       (CX), K1, Z10
-	VMAXPS        64(CX), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        1088(CX), Z8, Z15
-	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
-	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       1088(CX), K2, Z10
-	VPADDD        Z14, Z13, Z13
-	VMAXPS        1152(CX), Z7, Z7
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z15, Z17
-	VFMADD213PS   Z5, Z12, Z14
-	VFMADD132PS   Z2, Z1, Z17
-	VMULPS        Z12, Z12, Z16
-	VCMPPS        $0x15, Z0, Z15, K2
-	VFMADD213PS   Z12, Z16, Z14
-	VSUBPS        Z1, Z17, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        2176(CX), Z8, Z19
-	VMOVUPS       Z14, (CX)
-	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       2176(CX), K1, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z13, Z17, Z17
-	VMAXPS        2240(CX), Z7, Z7
-	ADDQ          184(AX), DI
+loop1:
+	MOVQ          SI, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          168(AX), R8
+	MOVQ          176(AX), R9
+	VMOVUPS       384(AX)(SI*4), Z7
+	VMOVDQU32     (DX), Z8
+	VBROADCASTSS  constants<>+544(SB), Z9
+	VADDPS        (CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+544(SB), Z8, K1
+	VMOVUPS       (CX), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VCMPPS        $0x15, Z0, Z10, K1
+	VSUBPS        Z1, Z12, Z11
+	VFNMADD132PS  Z3, Z10, Z11
+	VPERMPS       Z6, Z12, Z13
+	VADDPS        1088(CX), Z7, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPCMPEQD.BCST constants<>+576(SB), Z8, K2
+	VPADDD        Z13, Z12, Z12
+	VMOVUPS       1088(CX), K2, Z9
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z14, Z16
+	VFMADD213PS   Z5, Z11, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VMULPS        Z11, Z11, Z15
+	VCMPPS        $0x15, Z0, Z14, K2
+	VFMADD213PS   Z11, Z15, Z13
+	VSUBPS        Z1, Z16, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z13
+	VFNMADD132PS  Z3, Z14, Z11
+	VMOVUPS       Z13, (CX)
+	VPERMPS       Z6, Z16, Z12
+	VADDPS        2176(CX), Z7, Z18
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z16, Z16
+	VPCMPEQD.BCST constants<>+608(SB), Z8, K1
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z12, Z16, Z16
+	VMOVUPS       2176(CX), K1, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z15
+	VMOVUPS       Z18, Z19
+	VADDPS        17408(CX), Z7, Z12
+	VFMADD213PS   Z5, Z11, Z15
+	VFMADD132PS   Z2, Z1, Z19
+	VPCMPEQD.BCST constants<>+3104(SB), Z8, K1
+	VMULPS        Z11, Z11, Z17
+	VCMPPS        $0x15, Z0, Z18, K3
+	VMOVUPS       17408(CX), K1, Z9
+	VFMADD213PS   Z11, Z17, Z15
+	VSUBPS        Z1, Z19, Z17
+	VMOVUPS       Z12, Z11
+	VFMADD213PS.Z Z16, Z16, K2, Z15
+	VFNMADD132PS  Z3, Z18, Z17
+	VFMADD132PS   Z2, Z1, Z11
+	VMOVUPS       Z15, 1088(CX)
+	VPERMPS       Z6, Z19, Z20
+	VADDPS        3264(CX), Z7, Z24
+	VCMPPS        $0x15, Z0, Z12, K1
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z19, Z19
+	VPCMPEQD.BCST constants<>+640(SB), Z8, K2
+	VSUBPS        Z1, Z11, Z16
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z20, Z19, Z19
+	VMOVUPS       3264(CX), K2, Z9
+	VFNMADD132PS  Z3, Z12, Z16
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z22
+	VMOVUPS       Z24, Z25
+	VPERMPS       Z6, Z11, Z20
+	VADDPS        18496(CX), Z7, Z21
+	VFMADD213PS   Z5, Z17, Z22
+	VFMADD132PS   Z2, Z1, Z25
+	VPSLLD        $0x14, Z11, Z11
+	VPCMPEQD.BCST constants<>+3136(SB), Z8, K2
+	VMULPS        Z17, Z17, Z23
+	VCMPPS        $0x15, Z0, Z24, K4
+	VPADDD        Z20, Z11, Z11
+	VMOVUPS       18496(CX), K2, Z9
+	VFMADD213PS   Z17, Z23, Z22
+	VSUBPS        Z1, Z25, Z23
+	VMOVUPS       Z4, Z17
+	VMOVUPS       Z21, Z20
+	VFMADD213PS.Z Z19, Z19, K3, Z22
+	VFNMADD132PS  Z3, Z24, Z23
+	VFMADD213PS   Z5, Z16, Z17
+	VFMADD132PS   Z2, Z1, Z20
+	VMOVUPS       Z22, 2176(CX)
+	VPERMPS       Z6, Z25, Z26
+	VMULPS        Z16, Z16, Z19
+	VCMPPS        $0x15, Z0, Z21, K2
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z25, Z25
+	VFMADD213PS   Z16, Z19, Z17
+	VSUBPS        Z1, Z20, Z16
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z26, Z25, Z25
+	VFMADD213PS.Z Z11, Z11, K1, Z17
+	VFNMADD132PS  Z3, Z21, Z16
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z26
+	VMOVUPS       Z17, 17408(CX)
+	VPERMPS       Z6, Z20, Z11
+	VADDPS        19584(CX), Z7, Z19
+	VFMADD213PS   Z5, Z23, Z26
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z20, Z20
+	VPCMPEQD.BCST constants<>+3168(SB), Z8, K1
+	VMULPS        Z23, Z23, Z27
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z11, Z20, Z20
+	VMOVUPS       19584(CX), K1, Z9
+	VFMADD213PS   Z23, Z27, Z26
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z11
+	VMOVUPS       Z19, Z23
+	VFMADD213PS.Z Z25, Z25, K4, Z26
+	VADDPS        Z12, Z10, Z10
+	VFMADD213PS   Z5, Z16, Z11
+	VFMADD132PS   Z2, Z1, Z23
+	VMOVUPS       Z26, 3264(CX)
+	VADDPS        Z17, Z13, Z13
+	VMULPS        Z16, Z16, Z12
+	VCMPPS        $0x15, Z0, Z19, K1
+	PREFETCHT1    (R8)
+	VFMADD213PS   Z16, Z12, Z11
+	VSUBPS        Z1, Z23, Z12
+	PREFETCHT1    (R8)(R9*1)
+	VFMADD213PS.Z Z20, Z20, K2, Z11
+	VFNMADD132PS  Z3, Z19, Z12
+	ADDQ          184(AX), R8
+	VMOVUPS       Z11, 18496(CX)
+	VPERMPS       Z6, Z23, Z16
+	VADDPS        20672(CX), Z7, Z17
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z23, Z23
+	VPCMPEQD.BCST constants<>+3200(SB), Z8, K2
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z16, Z23, Z23
+	VMOVUPS       20672(CX), K2, Z9
+	ADDQ          184(AX), R8
 	VMOVUPS       Z4, Z16
-	VMOVUPS       Z19, Z20
-	VADDPS        17408(CX), Z8, Z13
+	VMOVUPS       Z17, Z20
+	VADDPS        Z21, Z14, Z14
 	VFMADD213PS   Z5, Z12, Z16
 	VFMADD132PS   Z2, Z1, Z20
-	VPCMPEQD.BCST constants<>+3104(SB), Z9, K1
-	VMULPS        Z12, Z12, Z18
-	VCMPPS        $0x15, Z0, Z19, K3
-	VMOVUPS       17408(CX), K1, Z10
-	VFMADD213PS   Z12, Z18, Z16
-	VSUBPS        Z1, Z20, Z12
-	VMAXPS        17472(CX), Z7, Z7
-	VFMADD213PS.Z Z17, Z17, K2, Z16
-	VFNMADD132PS  Z3, Z19, Z12
-	VADDPS        3264(CX), Z8, Z25
-	VMOVUPS       Z13, Z18
-	VMOVUPS       Z16, 1088(CX)
-	VPERMPS       Z6, Z20, Z17
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
-	VFMADD132PS   Z2, Z1, Z18
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       3264(CX), K1, Z10
-	VCMPPS        $0x15, Z0, Z13, K1
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z17, Z20, Z20
-	VMAXPS        3328(CX), Z7, Z7
-	VSUBPS        Z1, Z18, Z17
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z23
-	VMOVUPS       Z25, Z26
-	VFNMADD132PS  Z3, Z13, Z17
-	VADDPS        18496(CX), Z8, Z22
-	VFMADD213PS   Z5, Z12, Z23
-	VFMADD132PS   Z2, Z1, Z26
-	VPERMPS       Z6, Z18, Z21
-	VPCMPEQD.BCST constants<>+3136(SB), Z9, K2
-	VMULPS        Z12, Z12, Z24
-	VCMPPS        $0x15, Z0, Z25, K4
-	VPSLLD        $0x14, Z18, Z18
-	VMOVUPS       18496(CX), K2, Z10
-	VFMADD213PS   Z12, Z24, Z23
-	VSUBPS        Z1, Z26, Z12
-	VPADDD        Z21, Z18, Z18
-	VMAXPS        18560(CX), Z7, Z7
-	VFMADD213PS.Z Z20, Z20, K3, Z23
-	VFNMADD132PS  Z3, Z25, Z12
-	VMOVUPS       Z4, Z20
-	VMOVUPS       Z22, Z24
-	VMOVUPS       Z23, 2176(CX)
-	VPERMPS       Z6, Z26, Z27
-	VFMADD213PS   Z5, Z17, Z20
-	VFMADD132PS   Z2, Z1, Z24
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z26, Z26
-	VMULPS        Z17, Z17, Z21
-	VCMPPS        $0x15, Z0, Z22, K2
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z27, Z26, Z26
-	VFMADD213PS   Z17, Z21, Z20
-	VSUBPS        Z1, Z24, Z17
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z21
-	VFMADD213PS.Z Z18, Z18, K1, Z20
-	VFNMADD132PS  Z3, Z22, Z17
-	VADDPS        19584(CX), Z8, Z27
-	VFMADD213PS   Z5, Z12, Z21
-	VMOVUPS       Z20, 17408(CX)
-	VPERMPS       Z6, Z24, Z18
-	VPCMPEQD.BCST constants<>+3168(SB), Z9, K1
-	VMULPS        Z12, Z12, Z28
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z24, Z24
-	VMOVUPS       19584(CX), K1, Z10
-	VFMADD213PS   Z12, Z28, Z21
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z18, Z24, Z24
-	VMAXPS        19648(CX), Z7, Z7
-	VFMADD213PS.Z Z26, Z26, K4, Z21
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z12
-	VMOVUPS       Z27, Z18
-	VMOVUPS       Z21, 3264(CX)
-	VADDPS        Z13, Z11, Z11
-	VFMADD213PS   Z5, Z17, Z12
-	VFMADD132PS   Z2, Z1, Z18
-	PREFETCHT1    (DI)
-	VADDPS        Z20, Z14, Z14
-	VMULPS        Z17, Z17, Z13
-	VCMPPS        $0x15, Z0, Z27, K1
-	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z17, Z13, Z12
-	VSUBPS        Z1, Z18, Z13
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z24, Z24, K2, Z12
-	VFNMADD132PS  Z3, Z27, Z13
-	VADDPS        20672(CX), Z8, Z20
-	VMOVUPS       Z12, 18496(CX)
-	VPERMPS       Z6, Z18, Z17
-	VPCMPEQD.BCST constants<>+3200(SB), Z9, K2
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z18, Z18
-	VMOVUPS       20672(CX), K2, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z17, Z18, Z18
-	VMAXPS        20736(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z17
-	VMOVUPS       Z20, Z24
-	VADDPS        Z22, Z15, Z15
-	VFMADD213PS   Z5, Z13, Z17
-	VFMADD132PS   Z2, Z1, Z24
-	VADDPS        Z12, Z16, Z16
-	VMULPS        Z13, Z13, Z12
-	VCMPPS        $0x15, Z0, Z20, K2
-	VFMADD213PS   Z13, Z12, Z17
-	VSUBPS        Z1, Z24, Z12
-	VFMADD213PS.Z Z18, Z18, K1, Z17
-	VFNMADD132PS  Z3, Z20, Z12
-	VMOVUPS       Z17, 19584(CX)
-	VPERMPS       Z6, Z24, Z13
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z24, Z24
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z13, Z24, Z24
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z13
-	VADDPS        Z27, Z19, Z19
-	VFMADD213PS   Z5, Z12, Z13
-	VADDPS        Z17, Z23, Z23
-	VMULPS        Z12, Z12, Z17
-	VFMADD213PS   Z12, Z17, Z13
-	VFMADD213PS.Z Z24, Z24, K2, Z13
-	VMOVUPS       Z13, 20672(CX)
-	PREFETCHT1    (DI)
-	PREFETCHT1    (DI)(R8*1)
-	ADDQ          184(AX), DI
-	VADDPS        Z20, Z25, Z25
-	VADDPS        Z13, Z21, Z21
-	VADDPS        Z14, Z16, Z16
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z23, Z21, Z21
-	VADDPS        Z19, Z25, Z25
-	VADDPS        Z16, Z21, Z21
-	VADDPS        Z15, Z25, Z25
-	MOVQ          56(AX), R9
-	VMOVUPS       Z21, 192(R9)
-	MOVQ          56(AX), R9
-	VMOVUPS       Z25, 2240(R9)
-	VADDPS        4352(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
-	VMOVUPS       4352(CX), K1, Z10
-	VMAXPS        4416(CX), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        5440(CX), Z8, Z15
-	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
-	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       5440(CX), K2, Z10
-	VPADDD        Z14, Z13, Z13
-	VMAXPS        5504(CX), Z7, Z7
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z15, Z17
-	VFMADD213PS   Z5, Z12, Z14
-	VFMADD132PS   Z2, Z1, Z17
-	VMULPS        Z12, Z12, Z16
-	VCMPPS        $0x15, Z0, Z15, K2
-	VFMADD213PS   Z12, Z16, Z14
-	VSUBPS        Z1, Z17, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        6528(CX), Z8, Z16
-	VMOVUPS       Z14, 4352(CX)
-	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2464(SB), Z9, K1
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       6528(CX), K1, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z13, Z17, Z17
-	VMAXPS        6592(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z13
-	VMOVUPS       Z16, Z19
-	VFMADD213PS   Z5, Z12, Z13
-	VFMADD132PS   Z2, Z1, Z19
-	VMULPS        Z12, Z12, Z18
-	VCMPPS        $0x15, Z0, Z16, K1
-	VFMADD213PS   Z12, Z18, Z13
-	VSUBPS        Z1, Z19, Z12
-	VFMADD213PS.Z Z17, Z17, K2, Z13
-	VFNMADD132PS  Z3, Z16, Z12
-	VADDPS        7616(CX), Z8, Z18
-	VMOVUPS       Z13, 5440(CX)
-	VPERMPS       Z6, Z19, Z17
-	VPCMPEQD.BCST constants<>+2496(SB), Z9, K2
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       7616(CX), K2, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z17, Z19, Z19
-	VMAXPS        7680(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z17
-	VMOVUPS       Z18, Z21
-	VFMADD213PS   Z5, Z12, Z17
-	VFMADD132PS   Z2, Z1, Z21
-	VMULPS        Z12, Z12, Z20
-	VCMPPS        $0x15, Z0, Z18, K2
-	VFMADD213PS   Z12, Z20, Z17
-	VSUBPS        Z1, Z21, Z12
-	VFMADD213PS.Z Z19, Z19, K1, Z17
-	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z17, 6528(CX)
-	VPERMPS       Z6, Z21, Z19
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z21, Z21
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z19, Z21, Z21
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z12, Z19
-	VMULPS        Z12, Z12, Z20
-	VFMADD213PS   Z12, Z20, Z19
-	VFMADD213PS.Z Z21, Z21, K2, Z19
-	VMOVUPS       Z19, 7616(CX)
-	PREFETCHT1    (DI)
-	PREFETCHT1    (DI)(R8*1)
-	ADDQ          184(AX), DI
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z17, Z19, Z19
-	VADDPS        Z16, Z18, Z18
-	VADDPS        Z13, Z19, Z19
-	VADDPS        Z15, Z18, Z18
-	MOVQ          56(AX), R9
-	VADDPS        192(R9), Z19, Z19
-	MOVQ          56(AX), R9
-	VADDPS        2240(R9), Z18, Z18
-	MOVQ          56(AX), R9
-	VMOVUPS       Z19, 256(R9)
-	MOVQ          56(AX), R9
-	VMOVUPS       Z18, 2304(R9)
-	VADDPS        8704(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
-	VMOVUPS       8704(CX), K1, Z10
-	VMAXPS        8768(CX), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        9792(CX), Z8, Z15
-	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
-	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       9792(CX), K2, Z10
-	VPADDD        Z14, Z13, Z13
-	VMAXPS        9856(CX), Z7, Z7
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z15, Z17
-	VFMADD213PS   Z5, Z12, Z14
-	VFMADD132PS   Z2, Z1, Z17
-	VMULPS        Z12, Z12, Z16
-	VCMPPS        $0x15, Z0, Z15, K2
-	VFMADD213PS   Z12, Z16, Z14
-	VSUBPS        Z1, Z17, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        10880(CX), Z8, Z16
-	VMOVUPS       Z14, 8704(CX)
-	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2912(SB), Z9, K1
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       10880(CX), K1, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z13, Z17, Z17
-	VMAXPS        10944(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z13
-	VMOVUPS       Z16, Z19
-	VFMADD213PS   Z5, Z12, Z13
-	VFMADD132PS   Z2, Z1, Z19
-	VMULPS        Z12, Z12, Z18
-	VCMPPS        $0x15, Z0, Z16, K1
-	VFMADD213PS   Z12, Z18, Z13
-	VSUBPS        Z1, Z19, Z12
-	VFMADD213PS.Z Z17, Z17, K2, Z13
-	VFNMADD132PS  Z3, Z16, Z12
-	VADDPS        11968(CX), Z8, Z18
-	VMOVUPS       Z13, 9792(CX)
-	VPERMPS       Z6, Z19, Z17
-	VPCMPEQD.BCST constants<>+2944(SB), Z9, K2
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       11968(CX), K2, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z17, Z19, Z19
-	VMAXPS        12032(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z17
-	VMOVUPS       Z18, Z21
-	VFMADD213PS   Z5, Z12, Z17
-	VFMADD132PS   Z2, Z1, Z21
-	VMULPS        Z12, Z12, Z20
-	VCMPPS        $0x15, Z0, Z18, K2
-	VFMADD213PS   Z12, Z20, Z17
-	VSUBPS        Z1, Z21, Z12
-	VFMADD213PS.Z Z19, Z19, K1, Z17
-	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z17, 10880(CX)
-	VPERMPS       Z6, Z21, Z19
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z21, Z21
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z19, Z21, Z21
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z12, Z19
-	VMULPS        Z12, Z12, Z20
-	VFMADD213PS   Z12, Z20, Z19
-	VFMADD213PS.Z Z21, Z21, K2, Z19
-	VMOVUPS       Z19, 11968(CX)
-	PREFETCHT1    (DI)
-	PREFETCHT1    (DI)(R8*1)
-	ADDQ          184(AX), DI
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z17, Z19, Z19
-	VADDPS        Z16, Z18, Z18
-	VADDPS        Z13, Z19, Z19
-	VADDPS        Z15, Z18, Z18
-	MOVQ          56(AX), R9
-	VMOVUPS       Z19, 192(R9)
-	MOVQ          56(AX), R9
-	VMOVUPS       Z18, 2240(R9)
-	VADDPS        13056(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
-	VMOVUPS       13056(CX), K1, Z10
-	VMAXPS        13120(CX), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        14144(CX), Z8, Z15
-	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+3008(SB), Z9, K2
-	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       14144(CX), K2, Z10
-	VPADDD        Z14, Z13, Z13
-	VMAXPS        14208(CX), Z7, Z7
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z15, Z17
-	VFMADD213PS   Z5, Z12, Z14
-	VFMADD132PS   Z2, Z1, Z17
-	VMULPS        Z12, Z12, Z16
-	VCMPPS        $0x15, Z0, Z15, K2
-	VFMADD213PS   Z12, Z16, Z14
-	VSUBPS        Z1, Z17, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        15232(CX), Z8, Z16
-	VMOVUPS       Z14, 13056(CX)
-	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+3040(SB), Z9, K1
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       15232(CX), K1, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z13, Z17, Z17
-	VMAXPS        15296(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z13
-	VMOVUPS       Z16, Z19
-	VFMADD213PS   Z5, Z12, Z13
-	VFMADD132PS   Z2, Z1, Z19
-	VMULPS        Z12, Z12, Z18
-	VCMPPS        $0x15, Z0, Z16, K1
-	VFMADD213PS   Z12, Z18, Z13
-	VSUBPS        Z1, Z19, Z12
-	VFMADD213PS.Z Z17, Z17, K2, Z13
-	VFNMADD132PS  Z3, Z16, Z12
-	VADDPS        16320(CX), Z8, Z17
-	VMOVUPS       Z13, 14144(CX)
-	VPERMPS       Z6, Z19, Z8
-	VPCMPEQD.BCST constants<>+3072(SB), Z9, K2
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       16320(CX), K2, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z8, Z19, Z19
-	VMAXPS        16384(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z8
-	VMOVUPS       Z17, Z18
-	VFMADD213PS   Z5, Z12, Z8
-	VFMADD132PS   Z2, Z1, Z18
-	VMULPS        Z12, Z12, Z9
+	VMULPS        Z12, Z12, Z11
 	VCMPPS        $0x15, Z0, Z17, K2
-	VFMADD213PS   Z12, Z9, Z8
-	VSUBPS        Z1, Z18, Z9
-	VFMADD213PS.Z Z19, Z19, K1, Z8
-	VFNMADD132PS  Z3, Z17, Z9
-	VMOVUPS       Z8, 15232(CX)
-	VPERMPS       Z6, Z18, Z12
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z18, Z18
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z12, Z18, Z18
-	ADDQ          184(AX), DI
+	VFMADD213PS   Z12, Z11, Z16
+	VSUBPS        Z1, Z20, Z11
+	VFMADD213PS.Z Z23, Z23, K1, Z16
+	VFNMADD132PS  Z3, Z17, Z11
+	VMOVUPS       Z16, 19584(CX)
+	VPERMPS       Z6, Z20, Z12
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z20, Z20
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z12, Z20, Z20
+	ADDQ          184(AX), R8
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z9, Z12
-	VMULPS        Z9, Z9, Z19
-	VFMADD213PS   Z9, Z19, Z12
-	VFMADD213PS.Z Z18, Z18, K2, Z12
-	VMOVUPS       Z12, 16320(CX)
-	PREFETCHT1    (DI)
-	PREFETCHT1    (DI)(R8*1)
-	ADDQ          184(AX), DI
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z8, Z12, Z12
-	VADDPS        Z16, Z17, Z17
+	VADDPS        Z19, Z18, Z18
+	VFMADD213PS   Z5, Z11, Z12
+	VADDPS        Z16, Z22, Z22
+	VMULPS        Z11, Z11, Z16
+	VFMADD213PS   Z11, Z16, Z12
+	VFMADD213PS.Z Z20, Z20, K2, Z12
+	VMOVUPS       Z12, 20672(CX)
+	PREFETCHT1    (R8)
+	PREFETCHT1    (R8)(R9*1)
+	ADDQ          184(AX), R8
+	VADDPS        Z17, Z24, Z24
+	VADDPS        Z12, Z26, Z26
+	VADDPS        Z13, Z15, Z15
+	VADDPS        Z10, Z14, Z14
+	VADDPS        Z22, Z26, Z26
+	VADDPS        Z18, Z24, Z24
+	VADDPS        Z15, Z26, Z26
+	VADDPS        Z14, Z24, Z24
+	VMOVUPS       Z26, 192(BX)
+	VMOVUPS       Z24, 2240(BX)
+	VADDPS        4352(CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+672(SB), Z8, K1
+	VMOVUPS       4352(CX), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VCMPPS        $0x15, Z0, Z10, K1
+	VSUBPS        Z1, Z12, Z11
+	VFNMADD132PS  Z3, Z10, Z11
+	VPERMPS       Z6, Z12, Z13
+	VADDPS        5440(CX), Z7, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPCMPEQD.BCST constants<>+2432(SB), Z8, K2
+	VPADDD        Z13, Z12, Z12
+	VMOVUPS       5440(CX), K2, Z9
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z14, Z16
+	VFMADD213PS   Z5, Z11, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VMULPS        Z11, Z11, Z15
+	VCMPPS        $0x15, Z0, Z14, K2
+	VFMADD213PS   Z11, Z15, Z13
+	VSUBPS        Z1, Z16, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z13
+	VFNMADD132PS  Z3, Z14, Z11
+	VMOVUPS       Z13, 4352(CX)
+	VPERMPS       Z6, Z16, Z12
+	VADDPS        6528(CX), Z7, Z15
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z16, Z16
+	VPCMPEQD.BCST constants<>+2464(SB), Z8, K1
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z12, Z16, Z16
+	VMOVUPS       6528(CX), K1, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z15, Z18
+	VFMADD213PS   Z5, Z11, Z12
+	VFMADD132PS   Z2, Z1, Z18
+	VMULPS        Z11, Z11, Z17
+	VCMPPS        $0x15, Z0, Z15, K1
+	VFMADD213PS   Z11, Z17, Z12
+	VSUBPS        Z1, Z18, Z11
+	VFMADD213PS.Z Z16, Z16, K2, Z12
+	VFNMADD132PS  Z3, Z15, Z11
+	VMOVUPS       Z12, 5440(CX)
+	VPERMPS       Z6, Z18, Z16
+	VADDPS        7616(CX), Z7, Z17
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z18, Z18
+	VPCMPEQD.BCST constants<>+2496(SB), Z8, K2
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z16, Z18, Z18
+	VMOVUPS       7616(CX), K2, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z16
+	VMOVUPS       Z17, Z20
+	VFMADD213PS   Z5, Z11, Z16
+	VFMADD132PS   Z2, Z1, Z20
+	VMULPS        Z11, Z11, Z19
+	VCMPPS        $0x15, Z0, Z17, K2
+	VFMADD213PS   Z11, Z19, Z16
+	VSUBPS        Z1, Z20, Z11
+	VFMADD213PS.Z Z18, Z18, K1, Z16
+	VFNMADD132PS  Z3, Z17, Z11
+	VMOVUPS       Z16, 6528(CX)
+	VPERMPS       Z6, Z20, Z18
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z20, Z20
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z18, Z20, Z20
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z11, Z18
+	VMULPS        Z11, Z11, Z19
+	VFMADD213PS   Z11, Z19, Z18
+	VFMADD213PS.Z Z20, Z20, K2, Z18
+	VMOVUPS       Z18, 7616(CX)
+	PREFETCHT1    (R8)
+	PREFETCHT1    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z13, Z12, Z12
+	VADDPS        Z10, Z14, Z14
+	VADDPS        Z16, Z18, Z18
 	VADDPS        Z15, Z17, Z17
-	MOVQ          56(AX), DI
-	VADDPS        192(DI), Z12, Z12
-	MOVQ          56(AX), DI
-	VADDPS        2240(DI), Z17, Z17
-	MOVQ          56(AX), DI
-	VADDPS        256(DI), Z12, Z12
-	MOVQ          56(AX), DI
-	VADDPS        2304(DI), Z17, Z17
-	VADDPS.BCST   constants<>+736(SB), Z12, Z12
-	VMOVUPS       Z12, 2496(AX)(BX*4)
-	VMOVUPS       Z17, 6720(AX)(BX*4)
-	VMOVUPS       Z10, 4608(AX)(BX*4)
+	VADDPS        Z12, Z18, Z18
+	VADDPS        Z14, Z17, Z17
+	VADDPS        192(BX), Z18, Z18
+	VADDPS        2240(BX), Z17, Z17
+	VMOVUPS       Z18, 256(BX)
+	VMOVUPS       Z17, 2304(BX)
+	VADDPS        8704(CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+2848(SB), Z8, K1
+	VMOVUPS       8704(CX), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VCMPPS        $0x15, Z0, Z10, K1
+	VSUBPS        Z1, Z12, Z11
+	VFNMADD132PS  Z3, Z10, Z11
+	VPERMPS       Z6, Z12, Z13
+	VADDPS        9792(CX), Z7, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPCMPEQD.BCST constants<>+2880(SB), Z8, K2
+	VPADDD        Z13, Z12, Z12
+	VMOVUPS       9792(CX), K2, Z9
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z14, Z16
+	VFMADD213PS   Z5, Z11, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VMULPS        Z11, Z11, Z15
+	VCMPPS        $0x15, Z0, Z14, K2
+	VFMADD213PS   Z11, Z15, Z13
+	VSUBPS        Z1, Z16, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z13
+	VFNMADD132PS  Z3, Z14, Z11
+	VMOVUPS       Z13, 8704(CX)
+	VPERMPS       Z6, Z16, Z12
+	VADDPS        10880(CX), Z7, Z15
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z16, Z16
+	VPCMPEQD.BCST constants<>+2912(SB), Z8, K1
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z12, Z16, Z16
+	VMOVUPS       10880(CX), K1, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z15, Z18
+	VFMADD213PS   Z5, Z11, Z12
+	VFMADD132PS   Z2, Z1, Z18
+	VMULPS        Z11, Z11, Z17
+	VCMPPS        $0x15, Z0, Z15, K1
+	VFMADD213PS   Z11, Z17, Z12
+	VSUBPS        Z1, Z18, Z11
+	VFMADD213PS.Z Z16, Z16, K2, Z12
+	VFNMADD132PS  Z3, Z15, Z11
+	VMOVUPS       Z12, 9792(CX)
+	VPERMPS       Z6, Z18, Z16
+	VADDPS        11968(CX), Z7, Z17
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z18, Z18
+	VPCMPEQD.BCST constants<>+2944(SB), Z8, K2
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z16, Z18, Z18
+	VMOVUPS       11968(CX), K2, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z16
+	VMOVUPS       Z17, Z20
+	VFMADD213PS   Z5, Z11, Z16
+	VFMADD132PS   Z2, Z1, Z20
+	VMULPS        Z11, Z11, Z19
+	VCMPPS        $0x15, Z0, Z17, K2
+	VFMADD213PS   Z11, Z19, Z16
+	VSUBPS        Z1, Z20, Z11
+	VFMADD213PS.Z Z18, Z18, K1, Z16
+	VFNMADD132PS  Z3, Z17, Z11
+	VMOVUPS       Z16, 10880(CX)
+	VPERMPS       Z6, Z20, Z18
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z20, Z20
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z18, Z20, Z20
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z11, Z18
+	VMULPS        Z11, Z11, Z19
+	VFMADD213PS   Z11, Z19, Z18
+	VFMADD213PS.Z Z20, Z20, K2, Z18
+	VMOVUPS       Z18, 11968(CX)
+	PREFETCHT1    (R8)
+	PREFETCHT1    (R8)(R9*1)
+	ADDQ          184(AX), R8
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z10, Z14, Z14
+	VADDPS        Z16, Z18, Z18
+	VADDPS        Z15, Z17, Z17
+	VADDPS        Z12, Z18, Z18
+	VADDPS        Z14, Z17, Z17
+	VMOVUPS       Z18, 192(BX)
+	VMOVUPS       Z17, 2240(BX)
+	VADDPS        13056(CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+2976(SB), Z8, K1
+	VMOVUPS       13056(CX), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VCMPPS        $0x15, Z0, Z10, K1
+	VSUBPS        Z1, Z12, Z11
+	VFNMADD132PS  Z3, Z10, Z11
+	VPERMPS       Z6, Z12, Z13
+	VADDPS        14144(CX), Z7, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPCMPEQD.BCST constants<>+3008(SB), Z8, K2
+	VPADDD        Z13, Z12, Z12
+	VMOVUPS       14144(CX), K2, Z9
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z14, Z16
+	VFMADD213PS   Z5, Z11, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VMULPS        Z11, Z11, Z15
+	VCMPPS        $0x15, Z0, Z14, K2
+	VFMADD213PS   Z11, Z15, Z13
+	VSUBPS        Z1, Z16, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z13
+	VFNMADD132PS  Z3, Z14, Z11
+	VMOVUPS       Z13, 13056(CX)
+	VPERMPS       Z6, Z16, Z12
+	VADDPS        15232(CX), Z7, Z15
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z16, Z16
+	VPCMPEQD.BCST constants<>+3040(SB), Z8, K1
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z12, Z16, Z16
+	VMOVUPS       15232(CX), K1, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z15, Z18
+	VFMADD213PS   Z5, Z11, Z12
+	VFMADD132PS   Z2, Z1, Z18
+	VMULPS        Z11, Z11, Z17
+	VCMPPS        $0x15, Z0, Z15, K1
+	VFMADD213PS   Z11, Z17, Z12
+	VSUBPS        Z1, Z18, Z11
+	VFMADD213PS.Z Z16, Z16, K2, Z12
+	VFNMADD132PS  Z3, Z15, Z11
+	VMOVUPS       Z12, 14144(CX)
+	VPERMPS       Z6, Z18, Z16
+	VADDPS        16320(CX), Z7, Z7
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z18, Z18
+	VPCMPEQD.BCST constants<>+3072(SB), Z8, K2
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z16, Z18, Z18
+	VMOVUPS       16320(CX), K2, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z8
+	VMOVUPS       Z7, Z17
+	VFMADD213PS   Z5, Z11, Z8
+	VFMADD132PS   Z2, Z1, Z17
+	VMULPS        Z11, Z11, Z16
+	VCMPPS        $0x15, Z0, Z7, K2
+	VFMADD213PS   Z11, Z16, Z8
+	VSUBPS        Z1, Z17, Z11
+	VFMADD213PS.Z Z18, Z18, K1, Z8
+	VFNMADD132PS  Z3, Z7, Z11
+	VMOVUPS       Z8, 15232(CX)
+	VPERMPS       Z6, Z17, Z16
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z17, Z17
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z16, Z17, Z17
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z11, Z16
+	VMULPS        Z11, Z11, Z18
+	VFMADD213PS   Z11, Z18, Z16
+	VFMADD213PS.Z Z17, Z17, K2, Z16
+	VMOVUPS       Z16, 16320(CX)
+	PREFETCHT1    (R8)
+	PREFETCHT1    (R8)(R9*1)
+	ADDQ          184(AX), R8
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z10, Z14, Z14
+	VADDPS        Z8, Z16, Z16
+	VADDPS        Z15, Z7, Z7
+	VADDPS        Z12, Z16, Z16
+	VADDPS        Z14, Z7, Z7
+	VADDPS        192(BX), Z16, Z16
+	VADDPS        2240(BX), Z7, Z7
+	VADDPS        256(BX), Z16, Z16
+	VADDPS        2304(BX), Z7, Z7
+	VADDPS.BCST   constants<>+736(SB), Z16, Z16
+	VMOVUPS       Z16, 2496(AX)(SI*4)
+	VMOVUPS       Z7, 6720(AX)(SI*4)
+	VMOVUPS       Z9, 4608(AX)(SI*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $+16, BX
-	CMPQ          BX, SI
-	JLT           loop2
+	ADDQ          $+16, SI
+	CMPQ          SI, DI
+	JLT           loop1
 	VZEROUPPER
 	RET
 
@@ -22633,567 +22542,500 @@ TEXT ·planeSumExpUniformFloat32AVX2K21(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Y2
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         56(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
 
-max1:
-	VMAXPS (BX), Y2, Y2
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
-	MOVQ         BX, DI
-	SUBQ         88(AX), DI
-	SHLQ         $0x02, DI
-	ADDQ         168(AX), DI
-	MOVQ         176(AX), R8
-	VXORPS       constants<>+0(SB), Y2, Y3
-	VBROADCASTSS constants<>+704(SB), Y2
-	VMOVUPS      Y3, 384(AX)(BX*4)
-	VMOVDQU      (DX), Y4
-	VXORPS       Y5, Y5, Y5
-	VADDPS       (CX), Y3, Y6
-	VPCMPEQD     constants<>+544(SB), Y4, Y7
-	VBLENDVPS    Y7, (CX), Y5, Y5
-	VMAXPS       32(CX), Y2, Y2
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, (CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       17408(CX), Y3, Y7
-	VPCMPEQD     constants<>+3104(SB), Y4, Y9
-	VBLENDVPS    Y9, 17408(CX), Y5, Y5
-	VMAXPS       17440(CX), Y2, Y2
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 17408(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y10, Y8, Y8
-	VADDPS       1088(CX), Y3, Y7
-	VPCMPEQD     constants<>+576(SB), Y4, Y9
-	VBLENDVPS    Y9, 1088(CX), Y5, Y5
-	VMAXPS       1120(CX), Y2, Y2
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 1088(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       18496(CX), Y3, Y9
-	VPCMPEQD     constants<>+3136(SB), Y4, Y11
-	VBLENDVPS    Y11, 18496(CX), Y5, Y5
-	VMAXPS       18528(CX), Y2, Y2
-	VMAXPS       Y9, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, 18496(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
+loop1:
+	MOVQ         SI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         168(AX), R8
+	MOVQ         176(AX), R9
+	VMOVUPS      384(AX)(SI*4), Y2
+	VMOVDQU      (DX), Y3
+	VXORPS       Y4, Y4, Y4
+	VADDPS       (CX), Y2, Y5
+	VPCMPEQD     constants<>+544(SB), Y3, Y6
+	VBLENDVPS    Y6, (CX), Y4, Y4
+	VMAXPS       Y5, Y0, Y7
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y6
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y7, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y7
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      Y7, (CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       17408(CX), Y2, Y6
+	VPCMPEQD     constants<>+3104(SB), Y3, Y8
+	VBLENDVPS    Y8, 17408(CX), Y4, Y4
+	VMAXPS       Y6, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+384(SB), Y9, Y8
+	VPERMPS      constants<>+480(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, 17408(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       Y6, Y5, Y5
 	VADDPS       Y9, Y7, Y7
-	VADDPS       Y12, Y10, Y10
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1088(R9)
-	VADDPS       2176(CX), Y3, Y6
-	VPCMPEQD     constants<>+608(SB), Y4, Y7
-	VBLENDVPS    Y7, 2176(CX), Y5, Y5
-	VMAXPS       2208(CX), Y2, Y2
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
+	VADDPS       1088(CX), Y2, Y6
+	VPCMPEQD     constants<>+576(SB), Y3, Y8
+	VBLENDVPS    Y8, 1088(CX), Y4, Y4
+	VMAXPS       Y6, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+384(SB), Y9, Y8
+	VPERMPS      constants<>+480(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, 1088(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       18496(CX), Y2, Y8
+	VPCMPEQD     constants<>+3136(SB), Y3, Y10
+	VBLENDVPS    Y10, 18496(CX), Y4, Y4
+	VMAXPS       Y8, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, 18496(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       Y8, Y6, Y6
+	VADDPS       Y11, Y9, Y9
+	VADDPS       Y7, Y9, Y9
+	VADDPS       Y5, Y6, Y6
+	VADDPS       2176(CX), Y2, Y5
+	VPCMPEQD     constants<>+608(SB), Y3, Y7
+	VBLENDVPS    Y7, 2176(CX), Y4, Y4
+	VMAXPS       Y5, Y0, Y8
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y7
 	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
+	VPERMPS      constants<>+480(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y8, Y10, Y10
 	VMOVUPS      constants<>+416(SB), Y8
 	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
+	VMULPS       Y7, Y7, Y11
+	VFMADD213PS  Y7, Y11, Y8
+	VFMADD213PS  Y10, Y10, Y8
 	VMOVUPS      Y8, 2176(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       19584(CX), Y3, Y7
-	VPCMPEQD     constants<>+3168(SB), Y4, Y9
-	VBLENDVPS    Y9, 19584(CX), Y5, Y5
-	VMAXPS       19616(CX), Y2, Y2
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 19584(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y10, Y8, Y8
-	VADDPS       3264(CX), Y3, Y7
-	VPCMPEQD     constants<>+640(SB), Y4, Y9
-	VBLENDVPS    Y9, 3264(CX), Y5, Y5
-	VMAXPS       3296(CX), Y2, Y2
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 3264(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       20672(CX), Y3, Y9
-	VPCMPEQD     constants<>+3200(SB), Y4, Y11
-	VBLENDVPS    Y11, 20672(CX), Y5, Y5
-	VMAXPS       20704(CX), Y2, Y2
-	VMAXPS       Y9, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y13, Y11
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPSLLD       $0x14, Y13, Y13
-	VPADDD       Y12, Y13, Y13
-	VMOVUPS      constants<>+416(SB), Y12
-	VFMADD213PS  constants<>+448(SB), Y11, Y12
-	VMULPS       Y11, Y11, Y14
-	VFMADD213PS  Y11, Y14, Y12
-	VFMADD213PS  Y13, Y13, Y12
-	VMOVUPS      Y12, 20672(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       19584(CX), Y2, Y7
+	VPCMPEQD     constants<>+3168(SB), Y3, Y10
+	VBLENDVPS    Y10, 19584(CX), Y4, Y4
+	VMAXPS       Y7, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, 19584(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       Y7, Y5, Y5
+	VADDPS       Y11, Y8, Y8
+	VADDPS       3264(CX), Y2, Y7
+	VPCMPEQD     constants<>+640(SB), Y3, Y10
+	VBLENDVPS    Y10, 3264(CX), Y4, Y4
+	VMAXPS       Y7, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y11, Y12, Y12
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD213PS  Y12, Y12, Y11
+	VMOVUPS      Y11, 3264(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       20672(CX), Y2, Y10
+	VPCMPEQD     constants<>+3200(SB), Y3, Y12
+	VBLENDVPS    Y12, 20672(CX), Y4, Y4
+	VMAXPS       Y10, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VSUBPS       Y1, Y14, Y12
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y14, Y13
+	VPSLLD       $0x14, Y14, Y14
+	VPADDD       Y13, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y13
+	VFMADD213PS  constants<>+448(SB), Y12, Y13
+	VMULPS       Y12, Y12, Y15
+	VFMADD213PS  Y12, Y15, Y13
+	VFMADD213PS  Y14, Y14, Y13
+	VMOVUPS      Y13, 20672(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       Y10, Y7, Y7
+	VADDPS       Y13, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	VADDPS       Y5, Y7, Y7
+	VADDPS       Y9, Y11, Y11
+	VADDPS       Y6, Y7, Y7
+	VMOVUPS      Y11, 96(BX)
+	VMOVUPS      Y7, 1120(BX)
+	VADDPS       4352(CX), Y2, Y5
+	VPCMPEQD     constants<>+672(SB), Y3, Y6
+	VBLENDVPS    Y6, 4352(CX), Y4, Y4
+	VMAXPS       Y5, Y0, Y7
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y6
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y7, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y7
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      Y7, 4352(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       21760(CX), Y2, Y6
+	VPCMPEQD     constants<>+3232(SB), Y3, Y8
+	VBLENDVPS    Y8, 21760(CX), Y4, Y4
+	VMAXPS       Y6, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+384(SB), Y9, Y8
+	VPERMPS      constants<>+480(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, 21760(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       Y6, Y5, Y5
 	VADDPS       Y9, Y7, Y7
-	VADDPS       Y12, Y10, Y10
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 96(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1120(R9)
-	VADDPS       4352(CX), Y3, Y6
-	VPCMPEQD     constants<>+672(SB), Y4, Y7
-	VBLENDVPS    Y7, 4352(CX), Y5, Y5
-	VMAXPS       4384(CX), Y2, Y2
-	VMAXPS       Y6, Y0, Y8
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VSUBPS       Y1, Y9, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPADDD       Y8, Y9, Y9
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y10
-	VFMADD213PS  Y7, Y10, Y8
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      Y8, 4352(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       21760(CX), Y3, Y7
-	VPCMPEQD     constants<>+3232(SB), Y4, Y9
-	VBLENDVPS    Y9, 21760(CX), Y5, Y5
-	VMAXPS       21792(CX), Y2, Y2
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 21760(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y7, Y6, Y6
-	VADDPS       Y10, Y8, Y8
-	VADDPS       5440(CX), Y3, Y7
-	VPCMPEQD     constants<>+2432(SB), Y4, Y9
-	VBLENDVPS    Y9, 5440(CX), Y5, Y5
-	VMAXPS       5472(CX), Y2, Y2
-	VMAXPS       Y7, Y0, Y10
-	VMOVUPS      Y10, Y11
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VSUBPS       Y1, Y11, Y9
-	VFNMADD132PS constants<>+384(SB), Y10, Y9
-	VPERMPS      constants<>+480(SB), Y11, Y10
-	VPSLLD       $0x14, Y11, Y11
-	VPADDD       Y10, Y11, Y11
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y9, Y10
-	VMULPS       Y9, Y9, Y12
-	VFMADD213PS  Y9, Y12, Y10
-	VFMADD213PS  Y11, Y11, Y10
-	VMOVUPS      Y10, 5440(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y6, Y7, Y7
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y7, 1088(R9)
-	VADDPS       6528(CX), Y3, Y6
-	VADDPS       7616(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2464(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 6528(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       6560(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2496(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
+	VADDPS       5440(CX), Y2, Y6
+	VPCMPEQD     constants<>+2432(SB), Y3, Y8
+	VBLENDVPS    Y8, 5440(CX), Y4, Y4
+	VMAXPS       Y6, Y0, Y9
+	VMOVUPS      Y9, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y8
+	VFNMADD132PS constants<>+384(SB), Y9, Y8
+	VPERMPS      constants<>+480(SB), Y10, Y9
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y9, Y10, Y10
 	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 7616(CX), Y5, Y5
-	VMAXPS       7648(CX), Y2, Y2
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y11
+	VFMADD213PS  Y8, Y11, Y9
+	VFMADD213PS  Y10, Y10, Y9
+	VMOVUPS      Y9, 5440(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       Y7, Y9, Y9
+	VADDPS       Y5, Y6, Y6
+	VADDPS       6528(CX), Y2, Y5
+	VADDPS       7616(CX), Y2, Y11
+	VMAXPS       Y5, Y0, Y8
+	VMAXPS       Y11, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VMOVUPS      Y8, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VSUBPS       Y1, Y10, Y7
+	VSUBPS       Y1, Y14, Y12
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y8, Y7
+	VPERMPS      constants<>+480(SB), Y14, Y13
+	VPERMPS      constants<>+480(SB), Y10, Y8
+	VPSLLD       $0x14, Y10, Y10
+	VPSLLD       $0x14, Y14, Y14
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y13, Y14, Y14
+	VPADDD       Y8, Y10, Y10
+	VPCMPEQD     constants<>+2464(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VBLENDVPS    Y13, 6528(CX), Y4, Y4
+	VMULPS       Y7, Y7, Y13
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y7, Y13, Y8
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2496(SB), Y3, Y7
+	VFMADD213PS  Y10, Y10, Y8
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y10
+	VFMADD213PS  Y14, Y14, Y10
+	VBLENDVPS    Y7, 7616(CX), Y4, Y4
 	VMOVUPS      Y8, 6528(CX)
-	VMOVUPS      Y9, 7616(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       96(R9), Y9, Y9
-	MOVQ         56(AX), R9
-	VADDPS       1120(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 128(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1152(R9)
-	VADDPS       8704(CX), Y3, Y6
-	VADDPS       9792(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2848(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 8704(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       8736(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2880(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 9792(CX), Y5, Y5
-	VMAXPS       9824(CX), Y2, Y2
-	VMOVUPS      Y8, 8704(CX)
-	VMOVUPS      Y9, 9792(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1088(R9)
-	VADDPS       10880(CX), Y3, Y6
-	VADDPS       11968(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2912(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 10880(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       10912(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+2944(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 11968(CX), Y5, Y5
-	VMAXPS       12000(CX), Y2, Y2
-	VMOVUPS      Y8, 10880(CX)
-	VMOVUPS      Y9, 11968(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VADDPS       64(R9), Y9, Y9
-	MOVQ         56(AX), R9
-	VADDPS       1088(R9), Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 96(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1120(R9)
-	VADDPS       13056(CX), Y3, Y6
-	VADDPS       14144(CX), Y3, Y10
-	VMAXPS       Y6, Y0, Y8
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y8, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y9
-	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y9, Y7
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y9, Y8
-	VPSLLD       $0x14, Y9, Y9
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y8, Y9, Y9
-	VPCMPEQD     constants<>+2976(SB), Y4, Y12
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y12, 13056(CX), Y5, Y5
-	VMULPS       Y7, Y7, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       13088(CX), Y2, Y2
-	VFMADD213PS  Y7, Y12, Y8
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+3008(SB), Y4, Y7
-	VFMADD213PS  Y9, Y9, Y8
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y11, Y9
-	VMULPS       Y11, Y11, Y12
-	VFMADD213PS  Y11, Y12, Y9
-	VFMADD213PS  Y13, Y13, Y9
-	VBLENDVPS    Y7, 14144(CX), Y5, Y5
-	VMAXPS       14176(CX), Y2, Y2
-	VMOVUPS      Y8, 13056(CX)
-	VMOVUPS      Y9, 14144(CX)
-	VADDPS       Y8, Y9, Y9
-	VADDPS       Y6, Y10, Y10
-	MOVQ         56(AX), R9
-	VMOVUPS      Y9, 64(R9)
-	MOVQ         56(AX), R9
-	VMOVUPS      Y10, 1088(R9)
-	VADDPS       15232(CX), Y3, Y6
-	VADDPS       16320(CX), Y3, Y9
-	VMAXPS       Y6, Y0, Y7
+	VMOVUPS      Y10, 7616(CX)
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y5, Y11, Y11
+	VADDPS       Y9, Y10, Y10
+	VADDPS       Y6, Y11, Y11
+	VADDPS       96(BX), Y10, Y10
+	VADDPS       1120(BX), Y11, Y11
+	VMOVUPS      Y10, 128(BX)
+	VMOVUPS      Y11, 1152(BX)
+	VADDPS       8704(CX), Y2, Y5
+	VADDPS       9792(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
 	VMAXPS       Y9, Y0, Y11
 	VMOVUPS      Y11, Y12
 	VMOVUPS      Y7, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y3
+	VSUBPS       Y1, Y8, Y6
 	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (DI)
+	PREFETCHT1   (R8)
 	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y3
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
 	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPERMPS      constants<>+480(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VPADDD       Y11, Y12, Y12
 	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+3040(SB), Y4, Y11
+	VPCMPEQD     constants<>+2848(SB), Y3, Y11
 	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y3, Y7
-	VBLENDVPS    Y11, 15232(CX), Y5, Y5
-	VMULPS       Y3, Y3, Y11
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VMAXPS       15264(CX), Y2, Y2
-	VFMADD213PS  Y3, Y11, Y7
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+3072(SB), Y4, Y3
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, 8704(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2880(SB), Y3, Y6
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y4
-	VFMADD213PS  constants<>+448(SB), Y10, Y4
-	VMULPS       Y10, Y10, Y8
-	VFMADD213PS  Y10, Y8, Y4
-	VFMADD213PS  Y12, Y12, Y4
-	VBLENDVPS    Y3, 16320(CX), Y5, Y5
-	VMAXPS       16352(CX), Y2, Y2
-	VMOVUPS      Y7, 15232(CX)
-	VMOVUPS      Y4, 16320(CX)
-	VADDPS       Y7, Y4, Y4
-	VADDPS       Y6, Y9, Y9
-	MOVQ         56(AX), DI
-	VADDPS       64(DI), Y4, Y4
-	MOVQ         56(AX), DI
-	VADDPS       1088(DI), Y9, Y9
-	MOVQ         56(AX), DI
-	VADDPS       96(DI), Y4, Y4
-	MOVQ         56(AX), DI
-	VADDPS       1120(DI), Y9, Y9
-	MOVQ         56(AX), DI
-	VADDPS       128(DI), Y4, Y4
-	MOVQ         56(AX), DI
-	VADDPS       1152(DI), Y9, Y9
-	VADDPS       constants<>+736(SB), Y4, Y4
-	VMOVUPS      Y4, 2496(AX)(BX*4)
-	VMOVUPS      Y9, 6720(AX)(BX*4)
-	VMOVUPS      Y5, 4608(AX)(BX*4)
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 9792(CX), Y4, Y4
+	VMOVUPS      Y7, 8704(CX)
+	VMOVUPS      Y8, 9792(CX)
+	VADDPS       Y7, Y8, Y8
+	VADDPS       Y5, Y9, Y9
+	VADDPS       10880(CX), Y2, Y5
+	VADDPS       11968(CX), Y2, Y11
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y11, Y0, Y13
+	VMOVUPS      Y13, Y14
+	VMOVUPS      Y7, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VSUBPS       Y1, Y10, Y6
+	VSUBPS       Y1, Y14, Y12
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y14, Y13
+	VPERMPS      constants<>+480(SB), Y10, Y7
+	VPSLLD       $0x14, Y10, Y10
+	VPSLLD       $0x14, Y14, Y14
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y13, Y14, Y14
+	VPADDD       Y7, Y10, Y10
+	VPCMPEQD     constants<>+2912(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y13, 10880(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y13
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y13, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2944(SB), Y3, Y6
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y12, Y10
+	VMULPS       Y12, Y12, Y13
+	VFMADD213PS  Y12, Y13, Y10
+	VFMADD213PS  Y14, Y14, Y10
+	VBLENDVPS    Y6, 11968(CX), Y4, Y4
+	VMOVUPS      Y7, 10880(CX)
+	VMOVUPS      Y10, 11968(CX)
+	VADDPS       Y7, Y10, Y10
+	VADDPS       Y5, Y11, Y11
+	VADDPS       Y8, Y10, Y10
+	VADDPS       Y9, Y11, Y11
+	VMOVUPS      Y10, 96(BX)
+	VMOVUPS      Y11, 1120(BX)
+	VADDPS       13056(CX), Y2, Y5
+	VADDPS       14144(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y6
+	VSUBPS       Y1, Y12, Y10
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+2976(SB), Y3, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, 13056(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+3008(SB), Y3, Y6
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 14144(CX), Y4, Y4
+	VMOVUPS      Y7, 13056(CX)
+	VMOVUPS      Y8, 14144(CX)
+	VADDPS       Y7, Y8, Y8
+	VADDPS       Y5, Y9, Y9
+	VADDPS       15232(CX), Y2, Y5
+	VADDPS       16320(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y10, Y0, Y12
+	VMOVUPS      Y12, Y13
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y7, Y2
+	VSUBPS       Y1, Y13, Y11
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y6, Y2
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	VPSLLD       $0x14, Y7, Y7
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y12, Y13, Y13
+	VPADDD       Y6, Y7, Y7
+	VPCMPEQD     constants<>+3040(SB), Y3, Y12
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y2, Y6
+	VBLENDVPS    Y12, 15232(CX), Y4, Y4
+	VMULPS       Y2, Y2, Y12
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y2, Y12, Y6
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+3072(SB), Y3, Y2
+	VFMADD213PS  Y7, Y7, Y6
+	VMOVUPS      constants<>+416(SB), Y3
+	VFMADD213PS  constants<>+448(SB), Y11, Y3
+	VMULPS       Y11, Y11, Y7
+	VFMADD213PS  Y11, Y7, Y3
+	VFMADD213PS  Y13, Y13, Y3
+	VBLENDVPS    Y2, 16320(CX), Y4, Y4
+	VMOVUPS      Y6, 15232(CX)
+	VMOVUPS      Y3, 16320(CX)
+	VADDPS       Y6, Y3, Y3
+	VADDPS       Y5, Y10, Y10
+	VADDPS       Y8, Y3, Y3
+	VADDPS       Y9, Y10, Y10
+	VADDPS       96(BX), Y3, Y3
+	VADDPS       1120(BX), Y10, Y10
+	VADDPS       128(BX), Y3, Y3
+	VADDPS       1152(BX), Y10, Y10
+	VADDPS       constants<>+736(SB), Y3, Y3
+	VMOVUPS      Y3, 2496(AX)(SI*4)
+	VMOVUPS      Y10, 6720(AX)(SI*4)
+	VMOVUPS      Y4, 4608(AX)(SI*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, BX
-	CMPQ         BX, SI
-	JLT          loop2
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
+	JLT          loop1
 	VZEROUPPER
 	RET
 
 // func planeSumExpUniformFloat32AVX512K21(a *byte)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
+// Requires: AVX, AVX512F, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -23208,538 +23050,495 @@ TEXT ·planeSumExpUniformFloat32AVX512K21(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	VBROADCASTSS constants<>+704(SB), Z7
-	MOVQ         96(AX), SI
-	MOVQ         CX, BX
+	MOVQ         56(AX), BX
+	MOVQ         88(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
 
-max1:
-	VMAXPS (BX), Z7, Z7
-	ADDQ   $+1088, BX
-	DECQ   SI
-	JNE    max1
-	MOVQ   88(AX), BX
-	MOVQ   88(AX), SI
-	ADDQ   80(AX), SI
-
-loop2:
-	MOVQ          BX, DI
-	SUBQ          88(AX), DI
-	SHLQ          $0x02, DI
-	ADDQ          168(AX), DI
-	MOVQ          176(AX), R8
-	VXORPS.BCST   constants<>+0(SB), Z7, Z8
-	VBROADCASTSS  constants<>+704(SB), Z7
-	VMOVUPS       Z8, 384(AX)(BX*4)
-	VMOVDQU32     (DX), Z9
-	VBROADCASTSS  constants<>+544(SB), Z10
-	VADDPS        (CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+544(SB), Z9, K1
-	VMOVUPS       (CX), K1, Z10
-	VMAXPS        64(CX), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        1088(CX), Z8, Z15
-	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+576(SB), Z9, K2
-	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       1088(CX), K2, Z10
-	VPADDD        Z14, Z13, Z13
-	VMAXPS        1152(CX), Z7, Z7
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z15, Z17
-	VFMADD213PS   Z5, Z12, Z14
-	VFMADD132PS   Z2, Z1, Z17
-	VMULPS        Z12, Z12, Z16
-	VCMPPS        $0x15, Z0, Z15, K2
-	VFMADD213PS   Z12, Z16, Z14
-	VSUBPS        Z1, Z17, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        2176(CX), Z8, Z19
-	VMOVUPS       Z14, (CX)
-	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+608(SB), Z9, K1
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       2176(CX), K1, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z13, Z17, Z17
-	VMAXPS        2240(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z16
-	VMOVUPS       Z19, Z20
-	VADDPS        17408(CX), Z8, Z13
-	VFMADD213PS   Z5, Z12, Z16
-	VFMADD132PS   Z2, Z1, Z20
-	VPCMPEQD.BCST constants<>+3104(SB), Z9, K1
-	VMULPS        Z12, Z12, Z18
-	VCMPPS        $0x15, Z0, Z19, K3
-	VMOVUPS       17408(CX), K1, Z10
-	VFMADD213PS   Z12, Z18, Z16
-	VSUBPS        Z1, Z20, Z12
-	VMAXPS        17472(CX), Z7, Z7
-	VFMADD213PS.Z Z17, Z17, K2, Z16
-	VFNMADD132PS  Z3, Z19, Z12
-	VADDPS        3264(CX), Z8, Z25
-	VMOVUPS       Z13, Z18
-	VMOVUPS       Z16, 1088(CX)
-	VPERMPS       Z6, Z20, Z17
-	VPCMPEQD.BCST constants<>+640(SB), Z9, K1
-	VFMADD132PS   Z2, Z1, Z18
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       3264(CX), K1, Z10
-	VCMPPS        $0x15, Z0, Z13, K1
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z17, Z20, Z20
-	VMAXPS        3328(CX), Z7, Z7
-	VSUBPS        Z1, Z18, Z17
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z23
-	VMOVUPS       Z25, Z26
-	VFNMADD132PS  Z3, Z13, Z17
-	VADDPS        18496(CX), Z8, Z22
-	VFMADD213PS   Z5, Z12, Z23
-	VFMADD132PS   Z2, Z1, Z26
-	VPERMPS       Z6, Z18, Z21
-	VPCMPEQD.BCST constants<>+3136(SB), Z9, K2
-	VMULPS        Z12, Z12, Z24
-	VCMPPS        $0x15, Z0, Z25, K4
-	VPSLLD        $0x14, Z18, Z18
-	VMOVUPS       18496(CX), K2, Z10
-	VFMADD213PS   Z12, Z24, Z23
-	VSUBPS        Z1, Z26, Z12
-	VPADDD        Z21, Z18, Z18
-	VMAXPS        18560(CX), Z7, Z7
-	VFMADD213PS.Z Z20, Z20, K3, Z23
-	VFNMADD132PS  Z3, Z25, Z12
-	VMOVUPS       Z4, Z20
-	VMOVUPS       Z22, Z24
-	VMOVUPS       Z23, 2176(CX)
-	VPERMPS       Z6, Z26, Z27
-	VFMADD213PS   Z5, Z17, Z20
-	VFMADD132PS   Z2, Z1, Z24
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z26, Z26
-	VMULPS        Z17, Z17, Z21
-	VCMPPS        $0x15, Z0, Z22, K2
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z27, Z26, Z26
-	VFMADD213PS   Z17, Z21, Z20
-	VSUBPS        Z1, Z24, Z17
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z21
-	VFMADD213PS.Z Z18, Z18, K1, Z20
-	VFNMADD132PS  Z3, Z22, Z17
-	VADDPS        19584(CX), Z8, Z27
-	VFMADD213PS   Z5, Z12, Z21
-	VMOVUPS       Z20, 17408(CX)
-	VPERMPS       Z6, Z24, Z18
-	VPCMPEQD.BCST constants<>+3168(SB), Z9, K1
-	VMULPS        Z12, Z12, Z28
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z24, Z24
-	VMOVUPS       19584(CX), K1, Z10
-	VFMADD213PS   Z12, Z28, Z21
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z18, Z24, Z24
-	VMAXPS        19648(CX), Z7, Z7
-	VFMADD213PS.Z Z26, Z26, K4, Z21
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z12
-	VMOVUPS       Z27, Z18
-	VMOVUPS       Z21, 3264(CX)
-	VADDPS        Z13, Z11, Z11
-	VFMADD213PS   Z5, Z17, Z12
-	VFMADD132PS   Z2, Z1, Z18
-	PREFETCHT1    (DI)
-	VADDPS        Z20, Z14, Z14
-	VMULPS        Z17, Z17, Z13
-	VCMPPS        $0x15, Z0, Z27, K1
-	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS   Z17, Z13, Z12
-	VSUBPS        Z1, Z18, Z13
-	ADDQ          184(AX), DI
-	VFMADD213PS.Z Z24, Z24, K2, Z12
-	VFNMADD132PS  Z3, Z27, Z13
-	VADDPS        20672(CX), Z8, Z20
-	VMOVUPS       Z12, 18496(CX)
-	VPERMPS       Z6, Z18, Z17
-	VPCMPEQD.BCST constants<>+3200(SB), Z9, K2
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z18, Z18
-	VMOVUPS       20672(CX), K2, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z17, Z18, Z18
-	VMAXPS        20736(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z17
-	VMOVUPS       Z20, Z24
-	VADDPS        Z22, Z15, Z15
-	VFMADD213PS   Z5, Z13, Z17
-	VFMADD132PS   Z2, Z1, Z24
-	VADDPS        Z12, Z16, Z16
-	VMULPS        Z13, Z13, Z12
-	VCMPPS        $0x15, Z0, Z20, K2
-	VFMADD213PS   Z13, Z12, Z17
-	VSUBPS        Z1, Z24, Z12
-	VFMADD213PS.Z Z18, Z18, K1, Z17
-	VFNMADD132PS  Z3, Z20, Z12
-	VMOVUPS       Z17, 19584(CX)
-	VPERMPS       Z6, Z24, Z13
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z24, Z24
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z13, Z24, Z24
-	ADDQ          184(AX), DI
+loop1:
+	MOVQ          SI, R8
+	SUBQ          88(AX), R8
+	SHLQ          $0x02, R8
+	ADDQ          168(AX), R8
+	MOVQ          176(AX), R9
+	VMOVUPS       384(AX)(SI*4), Z7
+	VMOVDQU32     (DX), Z8
+	VBROADCASTSS  constants<>+544(SB), Z9
+	VADDPS        (CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+544(SB), Z8, K1
+	VMOVUPS       (CX), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VCMPPS        $0x15, Z0, Z10, K1
+	VSUBPS        Z1, Z12, Z11
+	VFNMADD132PS  Z3, Z10, Z11
+	VPERMPS       Z6, Z12, Z13
+	VADDPS        1088(CX), Z7, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPCMPEQD.BCST constants<>+576(SB), Z8, K2
+	VPADDD        Z13, Z12, Z12
+	VMOVUPS       1088(CX), K2, Z9
 	VMOVUPS       Z4, Z13
-	VADDPS        Z27, Z19, Z19
-	VFMADD213PS   Z5, Z12, Z13
-	VADDPS        Z17, Z23, Z23
-	VMULPS        Z12, Z12, Z17
-	VFMADD213PS   Z12, Z17, Z13
-	VFMADD213PS.Z Z24, Z24, K2, Z13
-	VMOVUPS       Z13, 20672(CX)
-	PREFETCHT1    (DI)
-	PREFETCHT1    (DI)(R8*1)
-	ADDQ          184(AX), DI
-	VADDPS        Z20, Z25, Z25
-	VADDPS        Z13, Z21, Z21
-	VADDPS        Z14, Z16, Z16
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z23, Z21, Z21
-	VADDPS        Z19, Z25, Z25
-	VADDPS        Z16, Z21, Z21
-	VADDPS        Z15, Z25, Z25
-	MOVQ          56(AX), R9
-	VMOVUPS       Z21, 192(R9)
-	MOVQ          56(AX), R9
-	VMOVUPS       Z25, 2240(R9)
-	VADDPS        4352(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+672(SB), Z9, K1
-	VMOVUPS       4352(CX), K1, Z10
-	VMAXPS        4416(CX), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        5440(CX), Z8, Z15
-	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+2432(SB), Z9, K2
-	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       5440(CX), K2, Z10
-	VPADDD        Z14, Z13, Z13
-	VMAXPS        5504(CX), Z7, Z7
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z15, Z17
-	VFMADD213PS   Z5, Z12, Z14
-	VFMADD132PS   Z2, Z1, Z17
-	VMULPS        Z12, Z12, Z16
-	VCMPPS        $0x15, Z0, Z15, K2
-	VFMADD213PS   Z12, Z16, Z14
-	VSUBPS        Z1, Z17, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        6528(CX), Z8, Z19
-	VMOVUPS       Z14, 4352(CX)
-	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2464(SB), Z9, K1
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       6528(CX), K1, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z13, Z17, Z17
-	VMAXPS        6592(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z16
-	VMOVUPS       Z19, Z20
-	VADDPS        21760(CX), Z8, Z13
-	VFMADD213PS   Z5, Z12, Z16
-	VFMADD132PS   Z2, Z1, Z20
-	VPCMPEQD.BCST constants<>+3232(SB), Z9, K1
-	VMULPS        Z12, Z12, Z18
-	VCMPPS        $0x15, Z0, Z19, K3
-	VMOVUPS       21760(CX), K1, Z10
-	VFMADD213PS   Z12, Z18, Z16
-	VSUBPS        Z1, Z20, Z12
-	VMAXPS        21824(CX), Z7, Z7
-	VFMADD213PS.Z Z17, Z17, K2, Z16
-	VFNMADD132PS  Z3, Z19, Z12
-	VADDPS        7616(CX), Z8, Z24
-	VMOVUPS       Z13, Z18
-	VMOVUPS       Z16, 5440(CX)
-	VPERMPS       Z6, Z20, Z17
-	VPCMPEQD.BCST constants<>+2496(SB), Z9, K1
-	VFMADD132PS   Z2, Z1, Z18
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z20, Z20
-	VMOVUPS       7616(CX), K1, Z10
-	VCMPPS        $0x15, Z0, Z13, K1
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z17, Z20, Z20
-	VMAXPS        7680(CX), Z7, Z7
-	VSUBPS        Z1, Z18, Z17
-	ADDQ          184(AX), DI
+	VMOVUPS       Z14, Z16
+	VFMADD213PS   Z5, Z11, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VMULPS        Z11, Z11, Z15
+	VCMPPS        $0x15, Z0, Z14, K2
+	VFMADD213PS   Z11, Z15, Z13
+	VSUBPS        Z1, Z16, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z13
+	VFNMADD132PS  Z3, Z14, Z11
+	VMOVUPS       Z13, (CX)
+	VPERMPS       Z6, Z16, Z12
+	VADDPS        2176(CX), Z7, Z18
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z16, Z16
+	VPCMPEQD.BCST constants<>+608(SB), Z8, K1
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z12, Z16, Z16
+	VMOVUPS       2176(CX), K1, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z15
+	VMOVUPS       Z18, Z19
+	VADDPS        17408(CX), Z7, Z12
+	VFMADD213PS   Z5, Z11, Z15
+	VFMADD132PS   Z2, Z1, Z19
+	VPCMPEQD.BCST constants<>+3104(SB), Z8, K1
+	VMULPS        Z11, Z11, Z17
+	VCMPPS        $0x15, Z0, Z18, K3
+	VMOVUPS       17408(CX), K1, Z9
+	VFMADD213PS   Z11, Z17, Z15
+	VSUBPS        Z1, Z19, Z17
+	VMOVUPS       Z12, Z11
+	VFMADD213PS.Z Z16, Z16, K2, Z15
+	VFNMADD132PS  Z3, Z18, Z17
+	VFMADD132PS   Z2, Z1, Z11
+	VMOVUPS       Z15, 1088(CX)
+	VPERMPS       Z6, Z19, Z20
+	VADDPS        3264(CX), Z7, Z24
+	VCMPPS        $0x15, Z0, Z12, K1
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z19, Z19
+	VPCMPEQD.BCST constants<>+640(SB), Z8, K2
+	VSUBPS        Z1, Z11, Z16
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z20, Z19, Z19
+	VMOVUPS       3264(CX), K2, Z9
+	VFNMADD132PS  Z3, Z12, Z16
+	ADDQ          184(AX), R8
 	VMOVUPS       Z4, Z22
 	VMOVUPS       Z24, Z25
-	VFNMADD132PS  Z3, Z13, Z17
-	VFMADD213PS   Z5, Z12, Z22
+	VPERMPS       Z6, Z11, Z20
+	VADDPS        18496(CX), Z7, Z21
+	VFMADD213PS   Z5, Z17, Z22
 	VFMADD132PS   Z2, Z1, Z25
-	VPERMPS       Z6, Z18, Z21
-	VMULPS        Z12, Z12, Z23
-	VCMPPS        $0x15, Z0, Z24, K2
-	VPSLLD        $0x14, Z18, Z18
-	VFMADD213PS   Z12, Z23, Z22
-	VSUBPS        Z1, Z25, Z12
-	VPADDD        Z21, Z18, Z18
-	VFMADD213PS.Z Z20, Z20, K3, Z22
-	VFNMADD132PS  Z3, Z24, Z12
-	VMOVUPS       Z4, Z20
-	VMOVUPS       Z22, 6528(CX)
-	VPERMPS       Z6, Z25, Z23
-	VFMADD213PS   Z5, Z17, Z20
-	PREFETCHT1    (DI)
+	VPSLLD        $0x14, Z11, Z11
+	VPCMPEQD.BCST constants<>+3136(SB), Z8, K2
+	VMULPS        Z17, Z17, Z23
+	VCMPPS        $0x15, Z0, Z24, K4
+	VPADDD        Z20, Z11, Z11
+	VMOVUPS       18496(CX), K2, Z9
+	VFMADD213PS   Z17, Z23, Z22
+	VSUBPS        Z1, Z25, Z23
+	VMOVUPS       Z4, Z17
+	VMOVUPS       Z21, Z20
+	VFMADD213PS.Z Z19, Z19, K3, Z22
+	VFNMADD132PS  Z3, Z24, Z23
+	VFMADD213PS   Z5, Z16, Z17
+	VFMADD132PS   Z2, Z1, Z20
+	VMOVUPS       Z22, 2176(CX)
+	VPERMPS       Z6, Z25, Z26
+	VMULPS        Z16, Z16, Z19
+	VCMPPS        $0x15, Z0, Z21, K2
+	PREFETCHT1    (R8)
 	VPSLLD        $0x14, Z25, Z25
-	VMULPS        Z17, Z17, Z21
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z23, Z25, Z25
-	VFMADD213PS   Z17, Z21, Z20
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z17
-	VFMADD213PS.Z Z18, Z18, K1, Z20
-	VFMADD213PS   Z5, Z12, Z17
-	VMOVUPS       Z20, 21760(CX)
-	VMULPS        Z12, Z12, Z18
-	PREFETCHT1    (DI)
-	VFMADD213PS   Z12, Z18, Z17
-	PREFETCHT1    (DI)(R8*1)
-	VFMADD213PS.Z Z25, Z25, K2, Z17
-	ADDQ          184(AX), DI
-	VMOVUPS       Z17, 7616(CX)
-	VADDPS        Z13, Z11, Z11
-	PREFETCHT1    (DI)
-	VADDPS        Z20, Z14, Z14
-	PREFETCHT1    (DI)(R8*1)
-	ADDQ          184(AX), DI
-	VADDPS        Z14, Z16, Z16
+	VFMADD213PS   Z16, Z19, Z17
+	VSUBPS        Z1, Z20, Z16
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z26, Z25, Z25
+	VFMADD213PS.Z Z11, Z11, K1, Z17
+	VFNMADD132PS  Z3, Z21, Z16
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z26
+	VMOVUPS       Z17, 17408(CX)
+	VPERMPS       Z6, Z20, Z11
+	VADDPS        19584(CX), Z7, Z19
+	VFMADD213PS   Z5, Z23, Z26
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z20, Z20
+	VPCMPEQD.BCST constants<>+3168(SB), Z8, K1
+	VMULPS        Z23, Z23, Z27
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z11, Z20, Z20
+	VMOVUPS       19584(CX), K1, Z9
+	VFMADD213PS   Z23, Z27, Z26
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z11
+	VMOVUPS       Z19, Z23
+	VFMADD213PS.Z Z25, Z25, K4, Z26
+	VADDPS        Z12, Z10, Z10
+	VFMADD213PS   Z5, Z16, Z11
+	VFMADD132PS   Z2, Z1, Z23
+	VMOVUPS       Z26, 3264(CX)
+	VADDPS        Z17, Z13, Z13
+	VMULPS        Z16, Z16, Z12
+	VCMPPS        $0x15, Z0, Z19, K1
+	PREFETCHT1    (R8)
+	VFMADD213PS   Z16, Z12, Z11
+	VSUBPS        Z1, Z23, Z12
+	PREFETCHT1    (R8)(R9*1)
+	VFMADD213PS.Z Z20, Z20, K2, Z11
+	VFNMADD132PS  Z3, Z19, Z12
+	ADDQ          184(AX), R8
+	VMOVUPS       Z11, 18496(CX)
+	VPERMPS       Z6, Z23, Z16
+	VADDPS        20672(CX), Z7, Z17
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z23, Z23
+	VPCMPEQD.BCST constants<>+3200(SB), Z8, K2
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z16, Z23, Z23
+	VMOVUPS       20672(CX), K2, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z16
+	VMOVUPS       Z17, Z20
+	VADDPS        Z21, Z14, Z14
+	VFMADD213PS   Z5, Z12, Z16
+	VFMADD132PS   Z2, Z1, Z20
 	VADDPS        Z11, Z15, Z15
-	VADDPS        Z22, Z17, Z17
-	VADDPS        Z19, Z24, Z24
-	VADDPS        Z16, Z17, Z17
-	VADDPS        Z15, Z24, Z24
-	MOVQ          56(AX), R9
-	VADDPS        192(R9), Z17, Z17
-	MOVQ          56(AX), R9
-	VADDPS        2240(R9), Z24, Z24
-	MOVQ          56(AX), R9
-	VMOVUPS       Z17, 256(R9)
-	MOVQ          56(AX), R9
-	VMOVUPS       Z24, 2304(R9)
-	VADDPS        8704(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+2848(SB), Z9, K1
-	VMOVUPS       8704(CX), K1, Z10
-	VMAXPS        8768(CX), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        9792(CX), Z8, Z15
-	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+2880(SB), Z9, K2
-	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       9792(CX), K2, Z10
-	VPADDD        Z14, Z13, Z13
-	VMAXPS        9856(CX), Z7, Z7
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z15, Z17
-	VFMADD213PS   Z5, Z12, Z14
-	VFMADD132PS   Z2, Z1, Z17
-	VMULPS        Z12, Z12, Z16
-	VCMPPS        $0x15, Z0, Z15, K2
-	VFMADD213PS   Z12, Z16, Z14
-	VSUBPS        Z1, Z17, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        10880(CX), Z8, Z16
-	VMOVUPS       Z14, 8704(CX)
-	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+2912(SB), Z9, K1
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       10880(CX), K1, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z13, Z17, Z17
-	VMAXPS        10944(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z13
-	VMOVUPS       Z16, Z19
-	VFMADD213PS   Z5, Z12, Z13
-	VFMADD132PS   Z2, Z1, Z19
-	VMULPS        Z12, Z12, Z18
-	VCMPPS        $0x15, Z0, Z16, K1
-	VFMADD213PS   Z12, Z18, Z13
-	VSUBPS        Z1, Z19, Z12
-	VFMADD213PS.Z Z17, Z17, K2, Z13
-	VFNMADD132PS  Z3, Z16, Z12
-	VADDPS        11968(CX), Z8, Z18
-	VMOVUPS       Z13, 9792(CX)
-	VPERMPS       Z6, Z19, Z17
-	VPCMPEQD.BCST constants<>+2944(SB), Z9, K2
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       11968(CX), K2, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z17, Z19, Z19
-	VMAXPS        12032(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z17
-	VMOVUPS       Z18, Z21
-	VFMADD213PS   Z5, Z12, Z17
-	VFMADD132PS   Z2, Z1, Z21
-	VMULPS        Z12, Z12, Z20
-	VCMPPS        $0x15, Z0, Z18, K2
-	VFMADD213PS   Z12, Z20, Z17
-	VSUBPS        Z1, Z21, Z12
-	VFMADD213PS.Z Z19, Z19, K1, Z17
-	VFNMADD132PS  Z3, Z18, Z12
-	VMOVUPS       Z17, 10880(CX)
-	VPERMPS       Z6, Z21, Z19
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z21, Z21
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z19, Z21, Z21
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z19
-	VFMADD213PS   Z5, Z12, Z19
-	VMULPS        Z12, Z12, Z20
-	VFMADD213PS   Z12, Z20, Z19
-	VFMADD213PS.Z Z21, Z21, K2, Z19
-	VMOVUPS       Z19, 11968(CX)
-	PREFETCHT1    (DI)
-	PREFETCHT1    (DI)(R8*1)
-	ADDQ          184(AX), DI
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z17, Z19, Z19
-	VADDPS        Z16, Z18, Z18
-	VADDPS        Z13, Z19, Z19
-	VADDPS        Z15, Z18, Z18
-	MOVQ          56(AX), R9
-	VMOVUPS       Z19, 192(R9)
-	MOVQ          56(AX), R9
-	VMOVUPS       Z18, 2240(R9)
-	VADDPS        13056(CX), Z8, Z11
-	VPCMPEQD.BCST constants<>+2976(SB), Z9, K1
-	VMOVUPS       13056(CX), K1, Z10
-	VMAXPS        13120(CX), Z7, Z7
-	VMOVUPS       Z11, Z13
-	VFMADD132PS   Z2, Z1, Z13
-	VCMPPS        $0x15, Z0, Z11, K1
-	VSUBPS        Z1, Z13, Z12
-	VFNMADD132PS  Z3, Z11, Z12
-	VADDPS        14144(CX), Z8, Z15
-	VPERMPS       Z6, Z13, Z14
-	VPCMPEQD.BCST constants<>+3008(SB), Z9, K2
-	VPSLLD        $0x14, Z13, Z13
-	VMOVUPS       14144(CX), K2, Z10
-	VPADDD        Z14, Z13, Z13
-	VMAXPS        14208(CX), Z7, Z7
-	VMOVUPS       Z4, Z14
-	VMOVUPS       Z15, Z17
-	VFMADD213PS   Z5, Z12, Z14
-	VFMADD132PS   Z2, Z1, Z17
-	VMULPS        Z12, Z12, Z16
-	VCMPPS        $0x15, Z0, Z15, K2
-	VFMADD213PS   Z12, Z16, Z14
-	VSUBPS        Z1, Z17, Z12
-	VFMADD213PS.Z Z13, Z13, K1, Z14
-	VFNMADD132PS  Z3, Z15, Z12
-	VADDPS        15232(CX), Z8, Z16
-	VMOVUPS       Z14, 13056(CX)
-	VPERMPS       Z6, Z17, Z13
-	VPCMPEQD.BCST constants<>+3040(SB), Z9, K1
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z17, Z17
-	VMOVUPS       15232(CX), K1, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z13, Z17, Z17
-	VMAXPS        15296(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z13
-	VMOVUPS       Z16, Z19
-	VFMADD213PS   Z5, Z12, Z13
-	VFMADD132PS   Z2, Z1, Z19
-	VMULPS        Z12, Z12, Z18
-	VCMPPS        $0x15, Z0, Z16, K1
-	VFMADD213PS   Z12, Z18, Z13
-	VSUBPS        Z1, Z19, Z12
-	VFMADD213PS.Z Z17, Z17, K2, Z13
-	VFNMADD132PS  Z3, Z16, Z12
-	VADDPS        16320(CX), Z8, Z17
-	VMOVUPS       Z13, 14144(CX)
-	VPERMPS       Z6, Z19, Z8
-	VPCMPEQD.BCST constants<>+3072(SB), Z9, K2
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z19, Z19
-	VMOVUPS       16320(CX), K2, Z10
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z8, Z19, Z19
-	VMAXPS        16384(CX), Z7, Z7
-	ADDQ          184(AX), DI
-	VMOVUPS       Z4, Z8
-	VMOVUPS       Z17, Z18
-	VFMADD213PS   Z5, Z12, Z8
-	VFMADD132PS   Z2, Z1, Z18
-	VMULPS        Z12, Z12, Z9
+	VMULPS        Z12, Z12, Z11
 	VCMPPS        $0x15, Z0, Z17, K2
-	VFMADD213PS   Z12, Z9, Z8
-	VSUBPS        Z1, Z18, Z9
-	VFMADD213PS.Z Z19, Z19, K1, Z8
-	VFNMADD132PS  Z3, Z17, Z9
-	VMOVUPS       Z8, 15232(CX)
-	VPERMPS       Z6, Z18, Z12
-	PREFETCHT1    (DI)
-	VPSLLD        $0x14, Z18, Z18
-	PREFETCHT1    (DI)(R8*1)
-	VPADDD        Z12, Z18, Z18
-	ADDQ          184(AX), DI
+	VFMADD213PS   Z12, Z11, Z16
+	VSUBPS        Z1, Z20, Z11
+	VFMADD213PS.Z Z23, Z23, K1, Z16
+	VFNMADD132PS  Z3, Z17, Z11
+	VMOVUPS       Z16, 19584(CX)
+	VPERMPS       Z6, Z20, Z12
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z20, Z20
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z12, Z20, Z20
+	ADDQ          184(AX), R8
 	VMOVUPS       Z4, Z12
-	VFMADD213PS   Z5, Z9, Z12
-	VMULPS        Z9, Z9, Z19
-	VFMADD213PS   Z9, Z19, Z12
-	VFMADD213PS.Z Z18, Z18, K2, Z12
-	VMOVUPS       Z12, 16320(CX)
-	PREFETCHT1    (DI)
-	PREFETCHT1    (DI)(R8*1)
-	ADDQ          184(AX), DI
-	VADDPS        Z14, Z13, Z13
-	VADDPS        Z11, Z15, Z15
-	VADDPS        Z8, Z12, Z12
-	VADDPS        Z16, Z17, Z17
+	VADDPS        Z19, Z18, Z18
+	VFMADD213PS   Z5, Z11, Z12
+	VADDPS        Z16, Z22, Z22
+	VMULPS        Z11, Z11, Z16
+	VFMADD213PS   Z11, Z16, Z12
+	VFMADD213PS.Z Z20, Z20, K2, Z12
+	VMOVUPS       Z12, 20672(CX)
+	PREFETCHT1    (R8)
+	PREFETCHT1    (R8)(R9*1)
+	ADDQ          184(AX), R8
+	VADDPS        Z17, Z24, Z24
+	VADDPS        Z12, Z26, Z26
+	VADDPS        Z13, Z15, Z15
+	VADDPS        Z10, Z14, Z14
+	VADDPS        Z22, Z26, Z26
+	VADDPS        Z18, Z24, Z24
+	VADDPS        Z15, Z26, Z26
+	VADDPS        Z14, Z24, Z24
+	VMOVUPS       Z26, 192(BX)
+	VMOVUPS       Z24, 2240(BX)
+	VADDPS        4352(CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+672(SB), Z8, K1
+	VMOVUPS       4352(CX), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VCMPPS        $0x15, Z0, Z10, K1
+	VSUBPS        Z1, Z12, Z11
+	VFNMADD132PS  Z3, Z10, Z11
+	VPERMPS       Z6, Z12, Z13
+	VADDPS        5440(CX), Z7, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPCMPEQD.BCST constants<>+2432(SB), Z8, K2
+	VPADDD        Z13, Z12, Z12
+	VMOVUPS       5440(CX), K2, Z9
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z14, Z16
+	VFMADD213PS   Z5, Z11, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VMULPS        Z11, Z11, Z15
+	VCMPPS        $0x15, Z0, Z14, K2
+	VFMADD213PS   Z11, Z15, Z13
+	VSUBPS        Z1, Z16, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z13
+	VFNMADD132PS  Z3, Z14, Z11
+	VMOVUPS       Z13, 4352(CX)
+	VPERMPS       Z6, Z16, Z12
+	VADDPS        6528(CX), Z7, Z18
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z16, Z16
+	VPCMPEQD.BCST constants<>+2464(SB), Z8, K1
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z12, Z16, Z16
+	VMOVUPS       6528(CX), K1, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z15
+	VMOVUPS       Z18, Z19
+	VADDPS        21760(CX), Z7, Z12
+	VFMADD213PS   Z5, Z11, Z15
+	VFMADD132PS   Z2, Z1, Z19
+	VPCMPEQD.BCST constants<>+3232(SB), Z8, K1
+	VMULPS        Z11, Z11, Z17
+	VCMPPS        $0x15, Z0, Z18, K3
+	VMOVUPS       21760(CX), K1, Z9
+	VFMADD213PS   Z11, Z17, Z15
+	VSUBPS        Z1, Z19, Z17
+	VMOVUPS       Z12, Z11
+	VFMADD213PS.Z Z16, Z16, K2, Z15
+	VFNMADD132PS  Z3, Z18, Z17
+	VFMADD132PS   Z2, Z1, Z11
+	VMOVUPS       Z15, 5440(CX)
+	VPERMPS       Z6, Z19, Z20
+	VADDPS        7616(CX), Z7, Z23
+	VCMPPS        $0x15, Z0, Z12, K1
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z19, Z19
+	VPCMPEQD.BCST constants<>+2496(SB), Z8, K2
+	VSUBPS        Z1, Z11, Z16
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z20, Z19, Z19
+	VMOVUPS       7616(CX), K2, Z9
+	VFNMADD132PS  Z3, Z12, Z16
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z21
+	VMOVUPS       Z23, Z24
+	VPERMPS       Z6, Z11, Z20
+	VFMADD213PS   Z5, Z17, Z21
+	VFMADD132PS   Z2, Z1, Z24
+	VPSLLD        $0x14, Z11, Z11
+	VMULPS        Z17, Z17, Z22
+	VCMPPS        $0x15, Z0, Z23, K2
+	VPADDD        Z20, Z11, Z11
+	VFMADD213PS   Z17, Z22, Z21
+	VSUBPS        Z1, Z24, Z20
+	VMOVUPS       Z4, Z17
+	VFMADD213PS.Z Z19, Z19, K3, Z21
+	VFNMADD132PS  Z3, Z23, Z20
+	VFMADD213PS   Z5, Z16, Z17
+	VMOVUPS       Z21, 6528(CX)
+	VPERMPS       Z6, Z24, Z22
+	VMULPS        Z16, Z16, Z19
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z24, Z24
+	VFMADD213PS   Z16, Z19, Z17
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z22, Z24, Z24
+	VFMADD213PS.Z Z11, Z11, K1, Z17
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z11
+	VMOVUPS       Z17, 21760(CX)
+	VFMADD213PS   Z5, Z20, Z11
+	PREFETCHT1    (R8)
+	VMULPS        Z20, Z20, Z16
+	PREFETCHT1    (R8)(R9*1)
+	VFMADD213PS   Z20, Z16, Z11
+	ADDQ          184(AX), R8
+	VFMADD213PS.Z Z24, Z24, K2, Z11
+	VADDPS        Z12, Z10, Z10
+	VMOVUPS       Z11, 7616(CX)
+	VADDPS        Z17, Z13, Z13
+	PREFETCHT1    (R8)
+	PREFETCHT1    (R8)(R9*1)
+	ADDQ          184(AX), R8
+	VADDPS        Z13, Z15, Z15
+	VADDPS        Z10, Z14, Z14
+	VADDPS        Z21, Z11, Z11
+	VADDPS        Z18, Z23, Z23
+	VADDPS        Z15, Z11, Z11
+	VADDPS        Z14, Z23, Z23
+	VADDPS        192(BX), Z11, Z11
+	VADDPS        2240(BX), Z23, Z23
+	VMOVUPS       Z11, 256(BX)
+	VMOVUPS       Z23, 2304(BX)
+	VADDPS        8704(CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+2848(SB), Z8, K1
+	VMOVUPS       8704(CX), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VCMPPS        $0x15, Z0, Z10, K1
+	VSUBPS        Z1, Z12, Z11
+	VFNMADD132PS  Z3, Z10, Z11
+	VPERMPS       Z6, Z12, Z13
+	VADDPS        9792(CX), Z7, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPCMPEQD.BCST constants<>+2880(SB), Z8, K2
+	VPADDD        Z13, Z12, Z12
+	VMOVUPS       9792(CX), K2, Z9
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z14, Z16
+	VFMADD213PS   Z5, Z11, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VMULPS        Z11, Z11, Z15
+	VCMPPS        $0x15, Z0, Z14, K2
+	VFMADD213PS   Z11, Z15, Z13
+	VSUBPS        Z1, Z16, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z13
+	VFNMADD132PS  Z3, Z14, Z11
+	VMOVUPS       Z13, 8704(CX)
+	VPERMPS       Z6, Z16, Z12
+	VADDPS        10880(CX), Z7, Z15
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z16, Z16
+	VPCMPEQD.BCST constants<>+2912(SB), Z8, K1
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z12, Z16, Z16
+	VMOVUPS       10880(CX), K1, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z15, Z18
+	VFMADD213PS   Z5, Z11, Z12
+	VFMADD132PS   Z2, Z1, Z18
+	VMULPS        Z11, Z11, Z17
+	VCMPPS        $0x15, Z0, Z15, K1
+	VFMADD213PS   Z11, Z17, Z12
+	VSUBPS        Z1, Z18, Z11
+	VFMADD213PS.Z Z16, Z16, K2, Z12
+	VFNMADD132PS  Z3, Z15, Z11
+	VMOVUPS       Z12, 9792(CX)
+	VPERMPS       Z6, Z18, Z16
+	VADDPS        11968(CX), Z7, Z17
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z18, Z18
+	VPCMPEQD.BCST constants<>+2944(SB), Z8, K2
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z16, Z18, Z18
+	VMOVUPS       11968(CX), K2, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z16
+	VMOVUPS       Z17, Z20
+	VFMADD213PS   Z5, Z11, Z16
+	VFMADD132PS   Z2, Z1, Z20
+	VMULPS        Z11, Z11, Z19
+	VCMPPS        $0x15, Z0, Z17, K2
+	VFMADD213PS   Z11, Z19, Z16
+	VSUBPS        Z1, Z20, Z11
+	VFMADD213PS.Z Z18, Z18, K1, Z16
+	VFNMADD132PS  Z3, Z17, Z11
+	VMOVUPS       Z16, 10880(CX)
+	VPERMPS       Z6, Z20, Z18
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z20, Z20
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z18, Z20, Z20
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z18
+	VFMADD213PS   Z5, Z11, Z18
+	VMULPS        Z11, Z11, Z19
+	VFMADD213PS   Z11, Z19, Z18
+	VFMADD213PS.Z Z20, Z20, K2, Z18
+	VMOVUPS       Z18, 11968(CX)
+	PREFETCHT1    (R8)
+	PREFETCHT1    (R8)(R9*1)
+	ADDQ          184(AX), R8
 	VADDPS        Z13, Z12, Z12
+	VADDPS        Z10, Z14, Z14
+	VADDPS        Z16, Z18, Z18
 	VADDPS        Z15, Z17, Z17
-	MOVQ          56(AX), DI
-	VADDPS        192(DI), Z12, Z12
-	MOVQ          56(AX), DI
-	VADDPS        2240(DI), Z17, Z17
-	MOVQ          56(AX), DI
-	VADDPS        256(DI), Z12, Z12
-	MOVQ          56(AX), DI
-	VADDPS        2304(DI), Z17, Z17
-	VADDPS.BCST   constants<>+736(SB), Z12, Z12
-	VMOVUPS       Z12, 2496(AX)(BX*4)
-	VMOVUPS       Z17, 6720(AX)(BX*4)
-	VMOVUPS       Z10, 4608(AX)(BX*4)
+	VADDPS        Z12, Z18, Z18
+	VADDPS        Z14, Z17, Z17
+	VMOVUPS       Z18, 192(BX)
+	VMOVUPS       Z17, 2240(BX)
+	VADDPS        13056(CX), Z7, Z10
+	VPCMPEQD.BCST constants<>+2976(SB), Z8, K1
+	VMOVUPS       13056(CX), K1, Z9
+	VMOVUPS       Z10, Z12
+	VFMADD132PS   Z2, Z1, Z12
+	VCMPPS        $0x15, Z0, Z10, K1
+	VSUBPS        Z1, Z12, Z11
+	VFNMADD132PS  Z3, Z10, Z11
+	VPERMPS       Z6, Z12, Z13
+	VADDPS        14144(CX), Z7, Z14
+	VPSLLD        $0x14, Z12, Z12
+	VPCMPEQD.BCST constants<>+3008(SB), Z8, K2
+	VPADDD        Z13, Z12, Z12
+	VMOVUPS       14144(CX), K2, Z9
+	VMOVUPS       Z4, Z13
+	VMOVUPS       Z14, Z16
+	VFMADD213PS   Z5, Z11, Z13
+	VFMADD132PS   Z2, Z1, Z16
+	VMULPS        Z11, Z11, Z15
+	VCMPPS        $0x15, Z0, Z14, K2
+	VFMADD213PS   Z11, Z15, Z13
+	VSUBPS        Z1, Z16, Z11
+	VFMADD213PS.Z Z12, Z12, K1, Z13
+	VFNMADD132PS  Z3, Z14, Z11
+	VMOVUPS       Z13, 13056(CX)
+	VPERMPS       Z6, Z16, Z12
+	VADDPS        15232(CX), Z7, Z15
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z16, Z16
+	VPCMPEQD.BCST constants<>+3040(SB), Z8, K1
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z12, Z16, Z16
+	VMOVUPS       15232(CX), K1, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z12
+	VMOVUPS       Z15, Z18
+	VFMADD213PS   Z5, Z11, Z12
+	VFMADD132PS   Z2, Z1, Z18
+	VMULPS        Z11, Z11, Z17
+	VCMPPS        $0x15, Z0, Z15, K1
+	VFMADD213PS   Z11, Z17, Z12
+	VSUBPS        Z1, Z18, Z11
+	VFMADD213PS.Z Z16, Z16, K2, Z12
+	VFNMADD132PS  Z3, Z15, Z11
+	VMOVUPS       Z12, 14144(CX)
+	VPERMPS       Z6, Z18, Z16
+	VADDPS        16320(CX), Z7, Z7
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z18, Z18
+	VPCMPEQD.BCST constants<>+3072(SB), Z8, K2
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z16, Z18, Z18
+	VMOVUPS       16320(CX), K2, Z9
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z8
+	VMOVUPS       Z7, Z17
+	VFMADD213PS   Z5, Z11, Z8
+	VFMADD132PS   Z2, Z1, Z17
+	VMULPS        Z11, Z11, Z16
+	VCMPPS        $0x15, Z0, Z7, K2
+	VFMADD213PS   Z11, Z16, Z8
+	VSUBPS        Z1, Z17, Z11
+	VFMADD213PS.Z Z18, Z18, K1, Z8
+	VFNMADD132PS  Z3, Z7, Z11
+	VMOVUPS       Z8, 15232(CX)
+	VPERMPS       Z6, Z17, Z16
+	PREFETCHT1    (R8)
+	VPSLLD        $0x14, Z17, Z17
+	PREFETCHT1    (R8)(R9*1)
+	VPADDD        Z16, Z17, Z17
+	ADDQ          184(AX), R8
+	VMOVUPS       Z4, Z16
+	VFMADD213PS   Z5, Z11, Z16
+	VMULPS        Z11, Z11, Z18
+	VFMADD213PS   Z11, Z18, Z16
+	VFMADD213PS.Z Z17, Z17, K2, Z16
+	VMOVUPS       Z16, 16320(CX)
+	PREFETCHT1    (R8)
+	PREFETCHT1    (R8)(R9*1)
+	ADDQ          184(AX), R8
+	VADDPS        Z13, Z12, Z12
+	VADDPS        Z10, Z14, Z14
+	VADDPS        Z8, Z16, Z16
+	VADDPS        Z15, Z7, Z7
+	VADDPS        Z12, Z16, Z16
+	VADDPS        Z14, Z7, Z7
+	VADDPS        192(BX), Z16, Z16
+	VADDPS        2240(BX), Z7, Z7
+	VADDPS        256(BX), Z16, Z16
+	VADDPS        2304(BX), Z7, Z7
+	VADDPS.BCST   constants<>+736(SB), Z16, Z16
+	VMOVUPS       Z16, 2496(AX)(SI*4)
+	VMOVUPS       Z7, 6720(AX)(SI*4)
+	VMOVUPS       Z9, 4608(AX)(SI*4)
 	ADDQ          $0x40, CX
 	ADDQ          $0x40, DX
-	ADDQ          $+16, BX
-	CMPQ          BX, SI
-	JLT           loop2
+	ADDQ          $+16, SI
+	CMPQ          SI, DI
+	JLT           loop1
 	VZEROUPPER
 	RET
 

@@ -227,16 +227,21 @@ func (w *worker[T, F]) convert(elements unsafe.Pointer, f []F, back bool) {
 // interleave copies planes of the two classes to pairs, or back.
 func (w *worker[T, F]) interleave(first, second unsafe.Pointer, pairs []F, back bool) {
 	rows, done := len(pairs)/2, 0
-	if whole := rows &^ (vectorRows[F]() - 1); w.isa != plainGo && whole > 0 {
+	if whole := rows &^ (vectorRows[F]() - 1); w.isa != plainGo {
 		caller, beside := w.view, int(2*unsafe.Sizeof(F(0)))
-		w.rows, w.n, w.plane, w.planeStep = whole, 2, first, int(uintptr(second)-uintptr(first))
-		w.x, w.xStride, w.dst, w.dstStride = base(pairs), beside, base(pairs), beside
-		if back {
-			call(w.isa, 0, opTranspose, &w.args)
-		} else {
-			call(w.isa, 0, opTransposeBack, &w.args)
+		w.planeStep, w.xStride, w.dstStride = int(uintptr(second)-uintptr(first)), beside, beside
+		w.first, w.n = 0, 2
+		for ; done < whole; done += w.rows {
+			w.rows, w.plane = min(whole-done, maxSlots), unsafe.Pointer(at[F](first, done))
+			w.x = base(pairs[2*done:])
+			w.dst = w.x
+			if back {
+				call(w.isa, 0, opTranspose, &w.args)
+			} else {
+				call(w.isa, 0, opTransposeBack, &w.args)
+			}
 		}
-		w.view, done = caller, whole
+		w.view = caller
 	}
 	for r := done; r < rows; r++ {
 		for k, plane := range [...]unsafe.Pointer{first, second} {

@@ -74,7 +74,7 @@ func (w *worker[T, F]) fits(rows int) (int, bool) {
 // whole reports whether the kernels that copy planes can copy the chunk's rows, which otherwise are fewer than a vector.
 func (w *worker[T, F]) whole() bool { return w.rows%vectorRows[F]() == 0 }
 
-// copyPlanes copies a chunk of logits or of targets to a plane buffer.
+// copyPlanes copies a chunk of logits or of targets to a plane buffer, and finds maxima, as if all were logits.
 func (w *worker[T, F]) copyPlanes(buffer []F, from unsafe.Pointer, stride int) {
 	x, xStride := w.x, w.xStride
 	w.plane, w.x, w.xStride = base(buffer), from, stride
@@ -82,10 +82,17 @@ func (w *worker[T, F]) copyPlanes(buffer []F, from unsafe.Pointer, stride int) {
 	case w.shape == tiles:
 		w.run(opTranspose, 0)
 	case w.whole():
-		w.run(opWiden, 0)
+		w.run(opCopyPlanes, 0)
 	default:
 		for k := range w.n {
 			load[T]((*group[F])(buffer[k*planeSlots:]), unsafe.Add(from, k*w.xStep), 0, w.rows, 1)
+		}
+		for r := range w.rows {
+			m := F(math.Inf(-1))
+			for k := range w.n {
+				m = max(m, buffer[k*planeSlots+r])
+			}
+			of[F](&w.minus)[w.first+r] = -m
 		}
 	}
 	w.x, w.xStride = x, xStride
@@ -94,17 +101,17 @@ func (w *worker[T, F]) copyPlanes(buffer []F, from unsafe.Pointer, stride int) {
 // paddedRows is the number of rows that the kernels for planes compute where there are some.
 func paddedRows[F real](rows int) int { return (rows + vectorRows[F]() - 1) &^ (vectorRows[F]() - 1) }
 
-// sumPlanes finds the sums of a chunk's rows, and what the logits of the targets' classes are needed for. It leaves the
-// exponentials in planeX, which had the logits.
+// sumPlanes finds the maxima and sums of a chunk's rows, and the logits of the targets' classes. It leaves the exponentials in planeX,
+// which had the logits.
 func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 	caller := w.view
 	sizeT, sizeF := int(unsafe.Sizeof(*new(T))), int(unsafe.Sizeof(F(0)))
 	w.xStep, w.dstStep, w.planeStep = w.step*sizeT, w.step*sizeT, planeSlots*sizeF
-	w.copyPlanes(w.planeX, w.x, w.xStride)
 	if w.form == dense {
 		w.copyPlanes(w.planeT, w.t, w.tStride)
 		w.t = base(w.planeT)
 	}
+	w.copyPlanes(w.planeX, w.x, w.xStride) // last, since maxima are to be those of logits
 	w.next, w.beyond = int(uintptr(w.x))+w.rows*sizeT, 0
 	switch {
 	case w.shape == tiles: // rows have been prefetched as they were transposed: next is x

@@ -61,6 +61,7 @@ const (
 	Transpose
 	TransposeBack
 	TileScale
+	CopyPlanes
 	Widen
 	Narrow
 	Labels
@@ -75,7 +76,7 @@ const (
 )
 
 func (o Op) String() string {
-	return [...]string{"max", "sum", "sumExp", "scale", "planeSumExp", "planeScale", "transpose", "transposeBack", "tileScale", "widen", "narrow", "labels", "fold", "finish", "finishGrad", "finishSingle", "finishSingleGrad", "expTargets", "pair", "pairGrad"}[o]
+	return [...]string{"max", "sum", "sumExp", "scale", "planeSumExp", "planeScale", "transpose", "transposeBack", "tileScale", "copyPlanes", "widen", "narrow", "labels", "fold", "finish", "finishGrad", "finishSingle", "finishSingleGrad", "expTargets", "pair", "pairGrad"}[o]
 }
 
 // Form says what smoothing is spread by, numbered as in package lsr.
@@ -125,16 +126,16 @@ func Kernels(elements []Element, isas []ISA) (ks []Kernel) {
 				ks = append(ks, Kernel{isa, e, TileScale, 0, 0})
 			}
 			if isa == AVX512 && e == Float32 {
-				ks = append(ks, Kernel{isa, e, Transpose, 0, 0}, Kernel{isa, e, Fold, 0, 0})
+				ks = append(ks, Kernel{isa, e, Transpose, 0, 0}, Kernel{isa, e, CopyPlanes, 0, 0}, Kernel{isa, e, Fold, 0, 0})
 			}
 			if isa == AVX2 { // AVX-512 has nothing to add to these, but for float32
-				for _, op := range []Op{Transpose, TransposeBack, Widen} {
+				for _, op := range []Op{Transpose, TransposeBack, CopyPlanes} {
 					ks = append(ks, Kernel{isa, e, op, 0, 0})
 				}
 				if e <= Float64 {
 					ks = append(ks, Kernel{isa, e, Labels, 0, 0}, Kernel{isa, e, Fold, 0, 0})
-				} else { // gradients are planes of F
-					ks = append(ks, Kernel{isa, e, Narrow, 0, 0})
+				} else {
+					ks = append(ks, Kernel{isa, e, Widen, 0, 0}, Kernel{isa, e, Narrow, 0, 0})
 				}
 			}
 			if e <= Float64 { // planes of the half types are widened first
@@ -242,6 +243,8 @@ func Assemble(ks []Kernel, features bool) (*ir.File, error) {
 			b.transposeBack()
 		case TileScale:
 			b.tileScale()
+		case CopyPlanes:
+			b.copyPlanes()
 		case Widen, Narrow:
 			b.convertPlanes()
 		case Labels:

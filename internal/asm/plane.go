@@ -117,11 +117,17 @@ func (b *builder) laneAt(base reg.Register, sum, lane int) operand.Mem {
 	return operand.Mem{Base: base, Disp: (sum*b.planeLanes() + lane) * b.vectorBytes()}
 }
 
-// planeSum finds maxima and sums of vectors of rows.
+// putMaxima stores the maxima of a vector of rows, negative, in so many vectors behind a slot. It destroys them.
+func (b *builder) putMaxima(m vec, slot reg.Register, vectors int) {
+	b.ps(b.VXORPS, b.VXORPD, b.sign(), m, m)
+	b.storeF(m, after(b.slot("minus", slot), vectors*b.vectorBytes()), nil)
+}
+
+// planeSum finds sums of vectors of rows.
 func (b *builder) planeSum() {
-	b.doc("finds, for a vector of rows at a time, the maximum m, Σe = Σ exp(x−m) and", map[Form]string{
-		Uniform:   "Σd = Σ(x−m), and what the targets' classes have.",
-		Classwise: "Σu·(x−m), and what the targets' classes have.",
+	b.doc("finds, for a vector of rows at a time, Σe = Σ exp(x−m) and", map[Form]string{
+		Uniform:   "Σd = Σ(x−m), and x_y.",
+		Classwise: "Σu·(x−m), and x_y.",
 		Dense:     "Σa and Σa·(x−m), where a = t·w + u.",
 	}[b.Form])
 	const group = 4
@@ -131,9 +137,8 @@ func (b *builder) planeSum() {
 		b.SUBQ(x, t)
 	}
 
-	next := b.firstMaximum(x)
 	b.positions(b.width(), labels, []reg.GPVirtual{x}, func(slot reg.GPVirtual) {
-		fetch, st := b.stream(slot), b.newPlaneState(&exp, next, slot, labels)
+		fetch, st := b.stream(slot), b.newPlaneState(&exp, slot, labels)
 		lane, odd := b.load("lanesE"), b.GP64() // odd is how far behind evenE the sums of the block are
 		b.clearLanes(lane)
 		p, k := b.GP64(), b.GP64()
@@ -221,19 +226,6 @@ func (b *builder) clearLanes(base reg.Register) {
 	b.JGE(operand.LabelRef(clear))
 }
 
-// firstMaximum is the maximum of the first vector of rows. Those of the next ones are found beside the sums of the one before,
-// which would wait for it.
-func (b *builder) firstMaximum(x reg.Register) vec {
-	m, p, left, loop := b.negInf(), b.GP64(), b.load("n"), b.label("max")
-	b.MOVQ(x, p)
-	b.Label(loop)
-	b.maxT(m, operand.Mem{Base: p}, nil)
-	b.ADDQ(operand.I32(int32(b.planeStep())), p)
-	b.DECQ(left)
-	b.JNE(operand.LabelRef(loop))
-	return m
-}
-
 // planeArgs loads what sums over planes are made of, as far as the form has it.
 func (b *builder) planeArgs() (x, t, labels reg.GPVirtual) {
 	x = b.load("x")
@@ -298,23 +290,20 @@ func (b *builder) prefetch(s stream) {
 type planeState struct {
 	*builder
 	constants       *expConstants
-	minus, next     vec // the maximum, negative, and that of the next vector as far as it is known
+	minus           vec // the maximum, negative
 	target, targetX vec
 }
 
-// newPlaneState starts a vector of rows, whose maximum has been found, and is stored.
-func (b *builder) newPlaneState(exp *expConstants, next vec, slot, labels reg.Register) *planeState {
-	st := &planeState{builder: b, constants: exp, minus: b.vector(), next: next}
-	b.ps(b.VXORPS, b.VXORPD, b.sign(), next, st.minus)
-	b.ps(b.VMOVAPS, b.VMOVAPD, b.negInf(), next)
-	b.put(st.minus, "minus", slot)
+// newPlaneState starts a vector of rows.
+func (b *builder) newPlaneState(exp *expConstants, slot, labels reg.Register) *planeState {
+	st := &planeState{builder: b, constants: exp, minus: b.get("minus", slot)}
 	if b.Form != Dense {
 		st.target, st.targetX = b.labelVector(operand.Mem{Base: labels}), b.zero()
 	}
 	return st
 }
 
-// class computes class number, or k + number: e, which takes x's place, d or a·d, and a. It sees to the next vector's maximum.
+// class computes class number, or k + number: e, which takes x's place, d or a·d, and a. It sees whether it is the targets'.
 func (st *planeState) class(x, t operand.Mem, k reg.Register, number int) (s sums) {
 	d := st.difference(x)
 	if s.d = d; st.Form != Uniform {
@@ -326,7 +315,9 @@ func (st *planeState) class(x, t operand.Mem, k reg.Register, number int) (s sum
 			s.a = a
 		}
 	}
-	st.others(x, number)
+	if st.Form != Dense {
+		st.see(x, number)
+	}
 	s.e = st.exponential(x, d)
 	return s
 }
@@ -345,21 +336,14 @@ func (st *planeState) exponential(x operand.Mem, d vec) vec {
 	return e
 }
 
-// others sees whether a class is the targets', and to the next vector's maximum.
-func (st *planeState) others(x operand.Mem, number int) {
-	if st.Form != Dense {
-		st.blend(st.targetX, st.equalTo(st.target, number), x)
-	}
-	st.maxT(st.next, after(x, st.vectorBytes()), nil)
+// see sees whether a class is the targets'.
+func (st *planeState) see(x operand.Mem, number int) {
+	st.blend(st.targetX, st.equalTo(st.target, number), x)
 }
 
 // countTarget takes n classes from where the targets are.
 func (st *planeState) countTarget(n int) {
-	if st.double() {
-		st.VPSUBQ(st.data.fill(uint64(n)), st.target, st.target)
-	} else {
-		st.VPSUBD(st.data.uint32(uint32(n)), st.target, st.target)
-	}
+	st.ps(st.VPSUBD, st.VPSUBQ, st.integer(n), st.target, st.target)
 }
 
 // sums are sums under way: Σe, Σd or Σa·d, and for distributions Σa.
@@ -374,13 +358,7 @@ func (b *builder) addSums(s, y sums) {
 }
 
 // equalTo is where integers equal a constant.
-func (b *builder) equalTo(x vec, number int) reg.Register {
-	c := b.data.uint32(uint32(number))
-	if b.double() {
-		c = b.data.fill(uint64(number))
-	}
-	return b.equal(c, x)
-}
+func (b *builder) equalTo(x vec, number int) reg.Register { return b.equal(b.integer(number), x) }
 
 // putTarget stores what the targets' classes have.
 func (st *planeState) putTarget(slot reg.Register) {

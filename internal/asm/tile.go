@@ -13,11 +13,12 @@ import (
 // tileRows is the number of rows of a group: 8 of float32 or 4 of float64 in AVX2, 16 of float32 in AVX-512.
 func (b *builder) tileRows() int { return b.width() }
 
-// tiling is what to do with tiles, groups of rows by a few classes: for each group, each runs first, and after classes, so many of
-// them have passed. Both may be missing, and so may two, which otherwise has the last two classes, and eight, which has as many as it can.
+// tiling is what to do with tiles, groups of rows by a few classes: for each group, start runs first, and end last; after classes, so
+// many of them have passed. All three may be missing, and so may two, which otherwise has the last two classes, and eight, which has as
+// many as it can.
 type tiling struct {
 	base, stride     string // arguments that say where rows are
-	each             func(row reg.GPVirtual)
+	start, end       func(row reg.GPVirtual)
 	passed           func(classes operand.Op)
 	two, four, eight tileBody
 }
@@ -35,10 +36,13 @@ func (b *builder) tiles(t tiling) {
 	b.LEAQ(at(r.stride, r.stride, 2, 0), r.stride3)
 	step := b.load("planeStep")
 	b.groups(func(row reg.GPVirtual) {
-		if t.each != nil {
-			t.each(row)
+		if t.start != nil {
+			t.start(row)
 		}
 		b.tileClasses(t, r, row, step)
+		if t.end != nil {
+			t.end(row)
+		}
 	})
 }
 
@@ -88,7 +92,7 @@ func (b *builder) tileClasses(t tiling, r *rowPointers, row, step reg.GPVirtual)
 		}
 		b.LEAQ(at(plane, step, 4, 0), plane)
 		if t.passed != nil {
-			t.passed(b.data.uint32(4))
+			t.passed(b.integer(4))
 		}
 	}
 	whole, overlap, done := b.label("classes"), b.label("overlap"), b.label("next")
@@ -255,7 +259,7 @@ func (b *builder) fours(row *rowPointers, i int, t *tail) vec {
 
 // pairsOfClasses runs the body for each group of rows of two float32 that lie side by side: rows is where the group's rows are,
 // first and second where its planes are. Then it leaves the kernel. Other rows it leaves alone.
-func (b *builder) pairsOfClasses(base, stride string, body func(rows, first, second operand.Mem)) {
+func (b *builder) pairsOfClasses(base, stride string, body func(row reg.GPVirtual, rows, first, second operand.Mem)) {
 	if b.Element != Float32 {
 		return
 	}
@@ -270,7 +274,7 @@ func (b *builder) pairsOfClasses(base, stride string, body func(rows, first, sec
 		for i := 0; i < 8*b.tileRows(); i += 64 {
 			b.prefetchSoon(at(x, row, 8, i))
 		}
-		body(at(x, row, 8, 0), at(first, row, 4, 0), at(second, row, 4, 0))
+		body(row, at(x, row, 8, 0), at(first, row, 4, 0), at(second, row, 4, 0))
 	})
 	b.VZEROUPPER()
 	b.RET()
@@ -279,13 +283,23 @@ func (b *builder) pairsOfClasses(base, stride string, body func(rows, first, sec
 
 // transpose copies rows to planes.
 func (b *builder) transpose() {
-	b.doc("copies rows to planes, as F.")
-	b.pairsOfClasses("x", "xStride", func(rows, first, second operand.Mem) {
+	b.doc("copies rows to planes, as F, and finds the maximum m of each.")
+	m := b.vector()
+	end := func(row reg.GPVirtual) {
+		slot := b.load("first")
+		b.ADDQ(row, slot)
+		b.putMaxima(m, slot, 0)
+	}
+	b.pairsOfClasses("x", "xStride", func(row reg.GPVirtual, rows, first, second operand.Mem) {
 		v, w := b.pairsToPlanes(rows)
 		b.VMOVUPS(v, first)
 		b.VMOVUPS(w, second)
+		b.maximum(m, v, w)
+		end(row)
 	})
-	b.tiles(tiling{base: "x", stride: "xStride", four: func(row *rowPointers, plane operand.Mem, step reg.GPVirtual, t *tail) {
+	b.tiles(tiling{base: "x", stride: "xStride", start: func(row reg.GPVirtual) {
+		b.move(b.negInf(), m)
+	}, end: end, four: func(row *rowPointers, plane operand.Mem, step reg.GPVirtual, t *tail) {
 		var v [4]vec
 		for i := range v {
 			if b.double() {
@@ -294,7 +308,21 @@ func (b *builder) transpose() {
 			}
 			v[i] = b.fours(row, i, t)
 		}
-		b.planeRows(b.square(v), plane, step)
+		v = b.square(v)
+		b.planeRows(v, plane, step)
+		b.maximum(v[1], v[1], v[0])
+		if t == nil {
+			b.maximum(v[3], v[3], v[2])
+			b.maximum(v[1], v[1], v[3])
+			b.maximum(m, m, v[1])
+			return
+		}
+		two := b.label("two") // or three: fewer than four
+		b.maximum(m, m, v[1])
+		b.CMPQ(b.arg("n"), operand.Imm(2))
+		b.JE(operand.LabelRef(two))
+		b.maximum(m, m, v[2])
+		b.Label(two)
 	}})
 }
 
@@ -350,7 +378,7 @@ func (b *builder) planeRows(v [4]vec, plane operand.Mem, step reg.Register) {
 // transposeBack copies planes to rows, rounded to elements.
 func (b *builder) transposeBack() {
 	b.doc("copies planes to rows, rounded to elements.")
-	b.pairsOfClasses("dst", "dstStride", func(rows, first, second operand.Mem) {
+	b.pairsOfClasses("dst", "dstStride", func(_ reg.GPVirtual, rows, first, second operand.Mem) {
 		b.planesToPairs(b.copy(first), b.copy(second), rows)
 	})
 	b.tiles(tiling{base: "dst", stride: "dstStride", four: func(row *rowPointers, plane operand.Mem, step reg.GPVirtual, t *tail) {
@@ -385,7 +413,7 @@ func (b *builder) tileScale() {
 		}
 		return b.square(v)
 	}
-	t := tiling{base: "dst", stride: "dstStride", each: func(row reg.GPVirtual) {
+	t := tiling{base: "dst", stride: "dstStride", start: func(row reg.GPVirtual) {
 		slot := b.load("first")
 		b.ADDQ(row, slot)
 		b.VMOVUPS(b.slot("f", slot), f)
@@ -502,7 +530,45 @@ func (b *builder) storeEights(v, w, low, high vec, row *rowPointers, i int) {
 	}
 }
 
-// convertPlanes copies planes of elements to planes of F, or back.
+// copyPlanes copies planes, which may lie far apart: of four cache lines' worth of F at a time, as long as there are so many, then of one.
+func (b *builder) copyPlanes() {
+	b.doc("copies planes of elements to planes of F, and finds the maximum m of each row.")
+	x, f, slot, left := b.load("x"), b.load("plane"), b.load("first"), b.load("rows")
+	for _, lines := range []int{4, 1} {
+		rows, loop, classes, done := lines*b.planeLanes(), b.label("rows"), b.label("classes"), b.label("done")
+		b.Label(loop)
+		b.SUBQ(operand.Imm(uint64(rows)), left)
+		b.JLT(operand.LabelRef(done))
+		m := make([]vec, rows/b.width())
+		for i := range m {
+			m[i] = b.negInf()
+		}
+		from, to, class := b.GP64(), b.GP64(), b.load("n")
+		b.MOVQ(x, from)
+		b.MOVQ(f, to)
+		b.Label(classes)
+		for i, m := range m {
+			v := b.loadT(operand.Mem{Base: from, Disp: i * b.width() * b.Element.size()}, nil)
+			b.storeF(v, operand.Mem{Base: to, Disp: i * b.vectorBytes()}, nil)
+			b.maximum(m, m, v)
+		}
+		b.ADDQ(b.arg("xStep"), from)
+		b.ADDQ(operand.I32(int32(b.planeStep())), to)
+		b.DECQ(class)
+		b.JNE(operand.LabelRef(classes))
+		for i, m := range m {
+			b.putMaxima(m, slot, i)
+		}
+		b.ADDQ(operand.I32(int32(rows*b.Element.size())), x)
+		b.ADDQ(operand.I32(int32(rows*b.f())), f)
+		b.ADDQ(operand.Imm(uint64(rows)), slot)
+		b.JMP(operand.LabelRef(loop))
+		b.Label(done)
+		b.ADDQ(operand.Imm(uint64(rows)), left)
+	}
+}
+
+// convertPlanes copies planes of elements of a half type to planes of F, or back.
 func (b *builder) convertPlanes() {
 	b.doc(map[Op]string{Widen: "copies planes of elements to planes of F.", Narrow: "copies planes of F to planes of elements, rounded."}[b.Op])
 	name, step := "x", "xStep"

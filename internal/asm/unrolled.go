@@ -11,7 +11,7 @@ import (
 
 // planeSchedule is the order of the instructions of two classes of float32 with AVX2, for uniform smoothing, found like schedules: first the
 // chains of instructions from differences to exponentials, then what else there is to do for the classes.
-const planeSchedule = "010110010121010012210200203320330111113301"
+const planeSchedule = "0101100101210100122102002033033011111301"
 
 // planeSumUnrolled is planeSum for a constant number of classes: a tree of lanes in registers.
 func (b *builder) planeSumUnrolled() {
@@ -19,10 +19,10 @@ func (b *builder) planeSumUnrolled() {
 	exp := b.expConstants()
 	lanes := b.planeLanes()
 	x, t, labels := b.planeArgs()
-	next := b.firstMaximum(x)
+	partial := b.load("lanesE")
 	to := func(base reg.Register, k int) operand.Mem { return operand.Mem{Base: base, Disp: k * b.planeStep()} }
 	b.positions(b.width(), labels, []reg.GPVirtual{x, t}, func(slot reg.GPVirtual) {
-		fetch, st := b.stream(slot), b.newPlaneState(&exp, next, slot, labels)
+		fetch, st := b.stream(slot), b.newPlaneState(&exp, slot, labels)
 		leaf := func(l int) (s sums) {
 			var second vec
 			for i, k := 0, l; k < b.Classes; i, k = i+1, k+lanes {
@@ -68,6 +68,8 @@ func (b *builder) planeSumUnrolled() {
 		switch {
 		case b.ISA == AVX2 && (b.Form != Uniform || b.double() || b.Classes > 2*lanes):
 			spilled = 1
+		case b.ISA == AVX2 && scheduled:
+			spilled = 3
 		case b.ISA == AVX2 || b.double() || b.Form != Uniform:
 			spilled = 2
 		case b.Classes > lanes:
@@ -77,7 +79,7 @@ func (b *builder) planeSumUnrolled() {
 			if level < spilled {
 				return v
 			}
-			m := b.laneAt(b.load("lanesE"), sum, level)
+			m := b.laneAt(partial, sum, level)
 			b.storeF(v, m, nil)
 			return nil
 		}
@@ -85,7 +87,7 @@ func (b *builder) planeSumUnrolled() {
 			if v != nil {
 				return v
 			}
-			return b.laneAt(b.load("lanesE"), sum, level)
+			return b.laneAt(partial, sum, level)
 		}
 		leaves := make([]sums, min(b.Classes, lanes))
 		var tree func(lo, level int) sums
@@ -102,7 +104,7 @@ func (b *builder) planeSumUnrolled() {
 							s.e = st.exponential(x, s.d)
 						} else {
 							b.prefetch(fetch)
-							st.others(x, lo+i)
+							st.see(x, lo+i)
 						}
 					})
 				default:

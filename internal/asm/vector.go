@@ -87,6 +87,17 @@ func (b *builder) number(v float64) operand.Op {
 	}
 }
 
+// move sets a register that lasts to what another has.
+func (b *builder) move(from, to vec) { b.ps(b.VMOVAPS, b.VMOVAPD, from, to) }
+
+// integer is memory with an integer, as wide as F.
+func (b *builder) integer(v int) operand.Mem {
+	if b.double() {
+		return b.data.fill(uint64(v))
+	}
+	return b.data.uint32(uint32(v))
+}
+
 func (b *builder) negInf() vec {
 	if b.double() {
 		return b.broadcast(b.data.fill(0xFFF0000000000000))
@@ -337,11 +348,12 @@ func (b *builder) loadLast(m operand.Mem, t *tail) vec {
 	return v
 }
 
-// loadHalves loads the 16-bit elements that exist, fewer than 8, and whatever for the others.
+// loadHalves loads the 16-bit elements that exist, fewer than 8, and 0 for the others.
 func (b *builder) loadHalves(m operand.Mem, t *tail) vec {
 	v, i, p := b.XMM(), b.exist(t), b.GP64()
 	loop, done := b.label("halves"), b.label("loaded")
 	b.LEAQ(m, p)
+	b.VXORPS(v, v, v)
 	b.Label(loop)
 	b.DECQ(i)
 	b.JLT(operand.LabelRef(done))
