@@ -2139,89 +2139,89 @@ classes3:
 
 fetched5:
 	VADDPS       (R11), Y2, Y5
-	VPCMPEQD     constants<>+544(SB), Y3, Y6
-	VBLENDVPS    Y6, (R11), Y4, Y4
-	VMAXPS       Y5, Y0, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VSUBPS       Y1, Y8, Y6
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VADDPS       1088(R11), Y2, Y9
-	VPSLLD       $0x14, Y8, Y8
-	VPCMPEQD     constants<>+576(SB), Y3, Y10
-	VPADDD       Y7, Y8, Y8
-	VBLENDVPS    Y10, 1088(R11), Y4, Y4
-	VMOVUPS      constants<>+416(SB), Y7
-	VMAXPS       Y9, Y0, Y11
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VMOVUPS      Y11, Y12
-	VMULPS       Y6, Y6, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VFMADD213PS  Y6, Y10, Y7
-	VSUBPS       Y1, Y12, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VFNMADD132PS constants<>+384(SB), Y11, Y6
-	VMOVUPS      Y7, (R11)
-	VPERMPS      constants<>+480(SB), Y12, Y8
-	VADDPS       2176(R11), Y2, Y10
-	VADDPS       (R9)(R10*1), Y7, Y7
-	VPSLLD       $0x14, Y12, Y12
-	VPCMPEQD     constants<>+608(SB), Y3, Y11
-	VMOVUPS      Y7, (R9)(R10*1)
-	VPADDD       Y8, Y12, Y12
-	VBLENDVPS    Y11, 2176(R11), Y4, Y4
+	VMAXPS       Y5, Y0, Y6
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VPCMPEQD     constants<>+544(SB), Y3, Y8
+	VBLENDVPS    Y8, (R11), Y4, Y4
 	VADDPS       1024(R9), Y5, Y5
-	VMOVUPS      constants<>+416(SB), Y7
-	VMAXPS       Y10, Y0, Y8
 	VMOVUPS      Y5, 1024(R9)
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VMOVUPS      Y8, Y11
-	VMULPS       Y6, Y6, Y5
-	VFMADD132PS  constants<>+352(SB), Y1, Y11
-	VFMADD213PS  Y6, Y5, Y7
-	VSUBPS       Y1, Y11, Y5
-	VFMADD213PS  Y12, Y12, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y5
-	VMOVUPS      Y7, 1088(R11)
-	VPERMPS      constants<>+480(SB), Y11, Y6
-	VADDPS       3264(R11), Y2, Y8
-	VADDPS       32(R9)(R10*1), Y7, Y7
-	VPSLLD       $0x14, Y11, Y11
-	VPCMPEQD     constants<>+640(SB), Y3, Y12
-	VMOVUPS      Y7, 32(R9)(R10*1)
-	VPADDD       Y6, Y11, Y11
-	VBLENDVPS    Y12, 3264(R11), Y4, Y4
-	VADDPS       1056(R9), Y9, Y6
-	VMOVUPS      constants<>+416(SB), Y7
+	VADDPS       1088(R11), Y2, Y8
+	VSUBPS       Y1, Y7, Y5
 	VMAXPS       Y8, Y0, Y9
-	VMOVUPS      Y6, 1056(R9)
-	VFMADD213PS  constants<>+448(SB), Y5, Y7
-	VMOVUPS      Y9, Y12
-	VMULPS       Y5, Y5, Y6
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VFMADD213PS  Y5, Y6, Y7
-	VSUBPS       Y1, Y12, Y5
-	VFMADD213PS  Y11, Y11, Y7
-	VFNMADD132PS constants<>+384(SB), Y9, Y5
-	VMOVUPS      Y7, 2176(R11)
-	VPERMPS      constants<>+480(SB), Y12, Y6
-	VADDPS       64(R9)(R10*1), Y7, Y7
-	VPSLLD       $0x14, Y12, Y12
-	VMOVUPS      Y7, 64(R9)(R10*1)
-	VPADDD       Y6, Y12, Y12
-	VADDPS       1088(R9), Y10, Y6
-	VMOVUPS      constants<>+416(SB), Y7
-	VMOVUPS      Y6, 1088(R9)
-	VFMADD213PS  constants<>+448(SB), Y5, Y7
-	VMULPS       Y5, Y5, Y6
-	VFMADD213PS  Y5, Y6, Y7
-	VFMADD213PS  Y12, Y12, Y7
-	VMOVUPS      Y7, 3264(R11)
-	VADDPS       96(R9)(R10*1), Y7, Y5
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VMOVUPS      Y9, Y10
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VPSLLD       $0x14, Y7, Y7
+	VPCMPEQD     constants<>+576(SB), Y3, Y11
+	VPADDD       Y6, Y7, Y7
+	VBLENDVPS    Y11, 1088(R11), Y4, Y4
+	VMOVUPS      constants<>+416(SB), Y6
+	VADDPS       1056(R9), Y8, Y8
+	VFMADD213PS  constants<>+448(SB), Y5, Y6
+	VMOVUPS      Y8, 1056(R9)
+	VADDPS       2176(R11), Y2, Y12
+	VMULPS       Y5, Y5, Y8
+	VSUBPS       Y1, Y10, Y11
+	VMAXPS       Y12, Y0, Y13
+	VFMADD213PS  Y5, Y8, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y11
+	VMOVUPS      Y13, Y5
+	VFMADD213PS  Y7, Y7, Y6
+	VPERMPS      constants<>+480(SB), Y10, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VMOVUPS      Y6, (R11)
+	VPSLLD       $0x14, Y10, Y10
+	VPCMPEQD     constants<>+608(SB), Y3, Y8
+	VADDPS       (R9)(R10*1), Y6, Y6
+	VPADDD       Y7, Y10, Y10
+	VBLENDVPS    Y8, 2176(R11), Y4, Y4
+	VMOVUPS      Y6, (R9)(R10*1)
+	VMOVUPS      constants<>+416(SB), Y6
+	VADDPS       1088(R9), Y12, Y7
+	VFMADD213PS  constants<>+448(SB), Y11, Y6
+	VMOVUPS      Y7, 1088(R9)
+	VADDPS       3264(R11), Y2, Y9
+	VMULPS       Y11, Y11, Y7
+	VSUBPS       Y1, Y5, Y8
+	VMAXPS       Y9, Y0, Y12
+	VFMADD213PS  Y11, Y7, Y6
+	VFNMADD132PS constants<>+384(SB), Y13, Y8
+	VMOVUPS      Y12, Y7
+	VFMADD213PS  Y10, Y10, Y6
+	VPERMPS      constants<>+480(SB), Y5, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VMOVUPS      Y6, 1088(R11)
+	VPSLLD       $0x14, Y5, Y5
+	VPCMPEQD     constants<>+640(SB), Y3, Y11
+	VADDPS       32(R9)(R10*1), Y6, Y6
+	VPADDD       Y10, Y5, Y5
+	VBLENDVPS    Y11, 3264(R11), Y4, Y4
+	VMOVUPS      Y6, 32(R9)(R10*1)
+	VMOVUPS      constants<>+416(SB), Y6
+	VADDPS       1120(R9), Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y8, Y6
+	VMOVUPS      Y9, 1120(R9)
+	VMULPS       Y8, Y8, Y9
+	VSUBPS       Y1, Y7, Y10
+	VFMADD213PS  Y8, Y9, Y6
+	VFNMADD132PS constants<>+384(SB), Y12, Y10
+	VFMADD213PS  Y5, Y5, Y6
+	VPERMPS      constants<>+480(SB), Y7, Y5
+	VMOVUPS      Y6, 2176(R11)
+	VPSLLD       $0x14, Y7, Y7
+	VADDPS       64(R9)(R10*1), Y6, Y6
+	VPADDD       Y5, Y7, Y7
+	VMOVUPS      Y6, 64(R9)(R10*1)
+	VMOVUPS      constants<>+416(SB), Y5
+	VFMADD213PS  constants<>+448(SB), Y10, Y5
+	VMULPS       Y10, Y10, Y6
+	VFMADD213PS  Y10, Y6, Y5
+	VFMADD213PS  Y7, Y7, Y5
+	VMOVUPS      Y5, 3264(R11)
+	VADDPS       96(R9)(R10*1), Y5, Y5
 	VMOVUPS      Y5, 96(R9)(R10*1)
-	VADDPS       1120(R9), Y8, Y5
-	VMOVUPS      Y5, 1120(R9)
 	ADDQ         $0x04, R12
 	ADDQ         $+128, R9
 	ADDQ         $+4352, R11
@@ -18165,17 +18165,17 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         56(AX), BX
-	MOVQ         88(AX), BX
 	MOVQ         88(AX), SI
-	ADDQ         80(AX), SI
+	MOVQ         88(AX), DI
+	ADDQ         80(AX), DI
 
 loop1:
-	MOVQ         BX, DI
-	SUBQ         88(AX), DI
-	SHLQ         $0x02, DI
-	ADDQ         168(AX), DI
-	MOVQ         176(AX), R8
-	VMOVUPS      384(AX)(BX*4), Y2
+	MOVQ         SI, R8
+	SUBQ         88(AX), R8
+	SHLQ         $0x02, R8
+	ADDQ         168(AX), R8
+	MOVQ         176(AX), R9
+	VMOVUPS      384(AX)(SI*4), Y2
 	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
 	VADDPS       (CX), Y2, Y5
@@ -18188,15 +18188,15 @@ loop1:
 	VFMADD132PS  constants<>+352(SB), Y1, Y12
 	VSUBPS       Y1, Y8, Y6
 	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (DI)
+	PREFETCHT1   (R8)
 	VFNMADD132PS constants<>+384(SB), Y11, Y10
 	VFNMADD132PS constants<>+384(SB), Y7, Y6
 	VPERMPS      constants<>+480(SB), Y12, Y11
 	VPERMPS      constants<>+480(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
 	VPADDD       Y11, Y12, Y12
 	VPADDD       Y7, Y8, Y8
 	VPCMPEQD     constants<>+544(SB), Y3, Y11
@@ -18204,10 +18204,10 @@ loop1:
 	VFMADD213PS  constants<>+448(SB), Y6, Y7
 	VBLENDVPS    Y11, (CX), Y4, Y4
 	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
 	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), DI
+	ADDQ         184(AX), R8
 	VPCMPEQD     constants<>+576(SB), Y3, Y6
 	VFMADD213PS  Y8, Y8, Y7
 	VMOVUPS      constants<>+416(SB), Y8
@@ -18218,8 +18218,10 @@ loop1:
 	VBLENDVPS    Y6, 1088(CX), Y4, Y4
 	VMOVUPS      Y7, (CX)
 	VMOVUPS      Y8, 1088(CX)
-	VADDPS       Y7, Y8, Y8
 	VADDPS       Y5, Y9, Y9
+	VADDPS       Y7, Y8, Y8
+	VMOVUPS      Y8, 64(BX)
+	VMOVUPS      Y9, 1088(BX)
 	VADDPS       2176(CX), Y2, Y2
 	VPCMPEQD     constants<>+608(SB), Y3, Y3
 	VBLENDVPS    Y3, 2176(CX), Y4, Y4
@@ -18237,19 +18239,19 @@ loop1:
 	VFMADD213PS  Y3, Y7, Y5
 	VFMADD213PS  Y6, Y6, Y5
 	VMOVUPS      Y5, 2176(CX)
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VADDPS       Y8, Y5, Y5
-	VADDPS       Y9, Y2, Y2
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       64(BX), Y5, Y5
+	VADDPS       1088(BX), Y2, Y2
 	VADDPS       constants<>+736(SB), Y5, Y5
-	VMOVUPS      Y5, 2496(AX)(BX*4)
-	VMOVUPS      Y2, 6720(AX)(BX*4)
-	VMOVUPS      Y4, 4608(AX)(BX*4)
+	VMOVUPS      Y5, 2496(AX)(SI*4)
+	VMOVUPS      Y2, 6720(AX)(SI*4)
+	VMOVUPS      Y4, 4608(AX)(SI*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, BX
-	CMPQ         BX, SI
+	ADDQ         $+8, SI
+	CMPQ         SI, DI
 	JLT          loop1
 	VZEROUPPER
 	RET
@@ -18386,93 +18388,93 @@ loop1:
 	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
 	VADDPS       (CX), Y2, Y5
-	VADDPS       1088(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+544(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y11, (CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+576(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 1088(CX), Y4, Y4
-	VMOVUPS      Y7, (CX)
-	VMOVUPS      Y8, 1088(CX)
-	VADDPS       Y7, Y8, Y8
-	VADDPS       Y5, Y9, Y9
-	VADDPS       2176(CX), Y2, Y5
-	VADDPS       3264(CX), Y2, Y10
+	VADDPS       1088(CX), Y2, Y7
+	VADDPS       2176(CX), Y2, Y9
 	VMAXPS       Y5, Y0, Y6
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VMAXPS       Y7, Y0, Y8
+	VADDPS       3264(CX), Y2, Y10
+	PREFETCHT1   (DI)
+	PREFETCHT1   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPCMPEQD     constants<>+544(SB), Y3, Y11
+	VMOVUPS      Y6, Y2
+	VFMADD132PS  constants<>+352(SB), Y1, Y2
+	VADDPS       Y5, Y7, Y7
+	VMOVUPS      Y8, Y12
+	VSUBPS       Y1, Y2, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y11, (CX), Y4, Y4
+	VPERMPS      constants<>+480(SB), Y2, Y6
+	PREFETCHT1   (DI)
+	VPSLLD       $0x14, Y2, Y2
+	VMAXPS       Y9, Y0, Y11
+	PREFETCHT1   (DI)(R8*1)
+	VPADDD       Y6, Y2, Y2
+	ADDQ         184(AX), DI
+	VSUBPS       Y1, Y12, Y6
+	VFNMADD132PS constants<>+384(SB), Y8, Y6
+	VPCMPEQD     constants<>+576(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y5, Y8
+	VBLENDVPS    Y13, 1088(CX), Y4, Y4
+	VMAXPS       Y10, Y0, Y14
+	VMULPS       Y5, Y5, Y13
+	VFMADD213PS  Y5, Y13, Y8
+	VMOVUPS      Y14, Y13
+	VMOVUPS      Y11, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
 	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y7, Y2
-	VSUBPS       Y1, Y13, Y11
 	PREFETCHT1   (DI)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y6, Y2
-	VPERMPS      constants<>+480(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y7, Y6
-	VPSLLD       $0x14, Y7, Y7
-	VPSLLD       $0x14, Y13, Y13
-	PREFETCHT1   (DI)(R8*1)
-	ADDQ         184(AX), DI
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y6, Y7, Y7
-	VPCMPEQD     constants<>+608(SB), Y3, Y12
-	VMOVUPS      constants<>+416(SB), Y6
-	VFMADD213PS  constants<>+448(SB), Y2, Y6
-	VBLENDVPS    Y12, 2176(CX), Y4, Y4
-	VMULPS       Y2, Y2, Y12
-	PREFETCHT1   (DI)
-	PREFETCHT1   (DI)(R8*1)
-	VFMADD213PS  Y2, Y12, Y6
-	ADDQ         184(AX), DI
-	VPCMPEQD     constants<>+640(SB), Y3, Y2
-	VFMADD213PS  Y7, Y7, Y6
-	VMOVUPS      constants<>+416(SB), Y3
-	VFMADD213PS  constants<>+448(SB), Y11, Y3
-	VMULPS       Y11, Y11, Y7
-	VFMADD213PS  Y11, Y7, Y3
-	VFMADD213PS  Y13, Y13, Y3
-	VBLENDVPS    Y2, 3264(CX), Y4, Y4
-	VMOVUPS      Y6, 2176(CX)
-	VMOVUPS      Y3, 3264(CX)
-	VADDPS       Y6, Y3, Y3
-	VADDPS       Y5, Y10, Y10
-	VADDPS       Y8, Y3, Y3
 	VADDPS       Y9, Y10, Y10
-	VADDPS       constants<>+736(SB), Y3, Y3
-	VMOVUPS      Y3, 2496(AX)(BX*4)
+	VADDPS       Y7, Y10, Y10
+	PREFETCHT1   (DI)(R8*1)
+	VPERMPS      constants<>+480(SB), Y12, Y7
+	VPSLLD       $0x14, Y12, Y12
+	PREFETCHT1   (DI)
+	VPADDD       Y7, Y12, Y12
+	VSUBPS       Y1, Y13, Y9
+	VSUBPS       Y1, Y5, Y7
+	ADDQ         184(AX), DI
+	VFMADD213PS  Y2, Y2, Y8
+	VPCMPEQD     constants<>+608(SB), Y3, Y2
+	VBLENDVPS    Y2, 2176(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y11, Y7
+	VMOVUPS      Y8, (CX)
+	VMOVUPS      constants<>+416(SB), Y2
+	VFMADD213PS  constants<>+448(SB), Y6, Y2
+	VMULPS       Y6, Y6, Y11
+	VFMADD213PS  Y6, Y11, Y2
+	VFNMADD132PS constants<>+384(SB), Y14, Y9
+	VFMADD213PS  Y12, Y12, Y2
+	VMOVUPS      Y2, 1088(CX)
+	PREFETCHT1   (DI)(R8*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y13, Y6
+	ADDQ         184(AX), DI
+	VADDPS       Y8, Y2, Y2
+	VPSLLD       $0x14, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y8
+	VPADDD       Y6, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y9, Y6
+	VMULPS       Y9, Y9, Y11
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VPCMPEQD     constants<>+640(SB), Y3, Y3
+	VBLENDVPS    Y3, 3264(CX), Y4, Y4
+	VFMADD213PS  Y9, Y11, Y6
+	VMULPS       Y7, Y7, Y3
+	VFMADD213PS  Y7, Y3, Y8
+	VFMADD213PS  Y13, Y13, Y6
+	VFMADD213PS  Y5, Y5, Y8
+	VMOVUPS      Y8, 2176(CX)
+	VMOVUPS      Y6, 3264(CX)
+	VADDPS       Y8, Y6, Y6
+	VADDPS       Y2, Y6, Y6
+	VADDPS       constants<>+736(SB), Y6, Y6
+	VMOVUPS      Y6, 2496(AX)(BX*4)
 	VMOVUPS      Y10, 6720(AX)(BX*4)
 	VMOVUPS      Y4, 4608(AX)(BX*4)
 	ADDQ         $0x20, CX
@@ -18637,92 +18639,92 @@ loop1:
 	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
 	VADDPS       (CX), Y2, Y5
-	VADDPS       1088(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+544(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y11, (CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+576(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 1088(CX), Y4, Y4
-	VMOVUPS      Y7, (CX)
-	VMOVUPS      Y8, 1088(CX)
-	VADDPS       Y7, Y8, Y8
-	VADDPS       Y5, Y9, Y9
-	VADDPS       2176(CX), Y2, Y5
+	VADDPS       1088(CX), Y2, Y8
+	VADDPS       2176(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y8, Y0, Y9
 	VADDPS       3264(CX), Y2, Y11
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y11, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
-	VSUBPS       Y1, Y10, Y6
-	VSUBPS       Y1, Y14, Y12
 	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y13, Y12
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y14, Y13
-	VPERMPS      constants<>+480(SB), Y10, Y7
-	VPSLLD       $0x14, Y10, Y10
-	VPSLLD       $0x14, Y14, Y14
 	PREFETCHT1   (R8)(R9*1)
 	ADDQ         184(AX), R8
-	VPADDD       Y13, Y14, Y14
-	VPADDD       Y7, Y10, Y10
-	VPCMPEQD     constants<>+608(SB), Y3, Y13
+	VPCMPEQD     constants<>+544(SB), Y3, Y12
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y8, Y8
+	VMOVUPS      Y9, Y13
+	VSUBPS       Y1, Y7, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y12, (CX), Y4, Y4
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	PREFETCHT1   (R8)
+	VPSLLD       $0x14, Y7, Y7
+	VMAXPS       Y10, Y0, Y12
+	PREFETCHT1   (R8)(R9*1)
+	VPADDD       Y6, Y7, Y7
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y13, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
+	VPCMPEQD     constants<>+576(SB), Y3, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y5, Y9
+	VBLENDVPS    Y14, 1088(CX), Y4, Y4
+	VMAXPS       Y11, Y0, Y15
+	VMULPS       Y5, Y5, Y14
+	VFMADD213PS  Y5, Y14, Y9
+	VMOVUPS      Y15, Y14
+	VMOVUPS      Y12, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	PREFETCHT1   (R8)
+	VADDPS       Y10, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)
+	VPADDD       Y8, Y13, Y13
+	VSUBPS       Y1, Y14, Y10
+	VSUBPS       Y1, Y5, Y8
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y7, Y7, Y9
+	VPCMPEQD     constants<>+608(SB), Y3, Y7
+	VBLENDVPS    Y7, 2176(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y12, Y8
+	VMOVUPS      Y9, (CX)
 	VMOVUPS      constants<>+416(SB), Y7
 	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y13, 2176(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y13
-	PREFETCHT1   (R8)
+	VMULPS       Y6, Y6, Y12
+	VFMADD213PS  Y6, Y12, Y7
+	VFNMADD132PS constants<>+384(SB), Y15, Y10
+	VFMADD213PS  Y13, Y13, Y7
+	VMOVUPS      Y7, 1088(CX)
 	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y13, Y7
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y14, Y6
 	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+640(SB), Y3, Y6
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y10
-	VFMADD213PS  Y14, Y14, Y10
-	VBLENDVPS    Y6, 3264(CX), Y4, Y4
-	VMOVUPS      Y7, 2176(CX)
-	VMOVUPS      Y10, 3264(CX)
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y5, Y11, Y11
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y9, Y11, Y11
-	VMOVUPS      Y10, 96(BX)
+	VADDPS       Y9, Y7, Y7
+	VPSLLD       $0x14, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VPADDD       Y6, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y10, Y6
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VPCMPEQD     constants<>+640(SB), Y3, Y13
+	VBLENDVPS    Y13, 3264(CX), Y4, Y4
+	VFMADD213PS  Y10, Y12, Y6
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y14, Y14, Y6
+	VFMADD213PS  Y5, Y5, Y9
+	VMOVUPS      Y9, 2176(CX)
+	VMOVUPS      Y6, 3264(CX)
+	VADDPS       Y9, Y6, Y6
+	VADDPS       Y7, Y6, Y6
+	VMOVUPS      Y6, 96(BX)
 	VMOVUPS      Y11, 1120(BX)
 	VADDPS       4352(CX), Y2, Y2
 	VPCMPEQD     constants<>+672(SB), Y3, Y3
@@ -18934,183 +18936,183 @@ loop1:
 	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
 	VADDPS       (CX), Y2, Y5
-	VADDPS       1088(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+544(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y11, (CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+576(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 1088(CX), Y4, Y4
-	VMOVUPS      Y7, (CX)
-	VMOVUPS      Y8, 1088(CX)
-	VADDPS       Y7, Y8, Y8
-	VADDPS       Y5, Y9, Y9
-	VADDPS       2176(CX), Y2, Y5
-	VADDPS       3264(CX), Y2, Y11
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y11, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
-	VSUBPS       Y1, Y10, Y6
-	VSUBPS       Y1, Y14, Y12
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y13, Y12
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y14, Y13
-	VPERMPS      constants<>+480(SB), Y10, Y7
-	VPSLLD       $0x14, Y10, Y10
-	VPSLLD       $0x14, Y14, Y14
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y13, Y14, Y14
-	VPADDD       Y7, Y10, Y10
-	VPCMPEQD     constants<>+608(SB), Y3, Y13
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y13, 2176(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y13
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y13, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+640(SB), Y3, Y6
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y10
-	VFMADD213PS  Y14, Y14, Y10
-	VBLENDVPS    Y6, 3264(CX), Y4, Y4
-	VMOVUPS      Y7, 2176(CX)
-	VMOVUPS      Y10, 3264(CX)
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y5, Y11, Y11
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y9, Y11, Y11
-	VMOVUPS      Y10, 96(BX)
-	VMOVUPS      Y11, 1120(BX)
-	VADDPS       4352(CX), Y2, Y5
-	VADDPS       5440(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+672(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y11, 4352(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+2432(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 5440(CX), Y4, Y4
-	VMOVUPS      Y7, 4352(CX)
-	VMOVUPS      Y8, 5440(CX)
-	VADDPS       Y7, Y8, Y8
-	VADDPS       Y5, Y9, Y9
-	VADDPS       6528(CX), Y2, Y5
-	VADDPS       7616(CX), Y2, Y10
+	VADDPS       1088(CX), Y2, Y8
+	VADDPS       2176(CX), Y2, Y10
 	VMAXPS       Y5, Y0, Y6
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
+	VMAXPS       Y8, Y0, Y9
+	VADDPS       3264(CX), Y2, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+544(SB), Y3, Y12
 	VMOVUPS      Y6, Y7
 	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y8, Y8
+	VMOVUPS      Y9, Y13
+	VSUBPS       Y1, Y7, Y5
 	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y7, Y2
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y6, Y2
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y12, (CX), Y4, Y4
 	VPERMPS      constants<>+480(SB), Y7, Y6
+	PREFETCHT1   (R8)
 	VPSLLD       $0x14, Y7, Y7
-	VPSLLD       $0x14, Y13, Y13
+	VMAXPS       Y10, Y0, Y12
 	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y12, Y13, Y13
 	VPADDD       Y6, Y7, Y7
-	VPCMPEQD     constants<>+2464(SB), Y3, Y12
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y13, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
+	VPCMPEQD     constants<>+576(SB), Y3, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y5, Y9
+	VBLENDVPS    Y14, 1088(CX), Y4, Y4
+	VMAXPS       Y11, Y0, Y15
+	VMULPS       Y5, Y5, Y14
+	VFMADD213PS  Y5, Y14, Y9
+	VMOVUPS      Y15, Y14
+	VMOVUPS      Y12, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	PREFETCHT1   (R8)
+	VADDPS       Y10, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)
+	VPADDD       Y8, Y13, Y13
+	VSUBPS       Y1, Y14, Y10
+	VSUBPS       Y1, Y5, Y8
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y7, Y7, Y9
+	VPCMPEQD     constants<>+608(SB), Y3, Y7
+	VBLENDVPS    Y7, 2176(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y12, Y8
+	VMOVUPS      Y9, (CX)
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y12
+	VFMADD213PS  Y6, Y12, Y7
+	VFNMADD132PS constants<>+384(SB), Y15, Y10
+	VFMADD213PS  Y13, Y13, Y7
+	VMOVUPS      Y7, 1088(CX)
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y14, Y6
+	ADDQ         184(AX), R8
+	VADDPS       Y9, Y7, Y7
+	VPSLLD       $0x14, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VPADDD       Y6, Y14, Y14
 	VMOVUPS      constants<>+416(SB), Y6
-	VFMADD213PS  constants<>+448(SB), Y2, Y6
-	VBLENDVPS    Y12, 6528(CX), Y4, Y4
-	VMULPS       Y2, Y2, Y12
+	VFMADD213PS  constants<>+448(SB), Y10, Y6
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VPCMPEQD     constants<>+640(SB), Y3, Y13
+	VBLENDVPS    Y13, 3264(CX), Y4, Y4
+	VFMADD213PS  Y10, Y12, Y6
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y14, Y14, Y6
+	VFMADD213PS  Y5, Y5, Y9
+	VMOVUPS      Y9, 2176(CX)
+	VMOVUPS      Y6, 3264(CX)
+	VADDPS       Y9, Y6, Y6
+	VADDPS       Y7, Y6, Y6
+	VMOVUPS      Y6, 96(BX)
+	VMOVUPS      Y11, 1120(BX)
+	VADDPS       4352(CX), Y2, Y5
+	VADDPS       5440(CX), Y2, Y7
+	VADDPS       6528(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y7, Y0, Y8
+	VADDPS       7616(CX), Y2, Y10
 	PREFETCHT1   (R8)
 	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y2, Y12, Y6
 	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+2496(SB), Y3, Y2
-	VFMADD213PS  Y7, Y7, Y6
-	VMOVUPS      constants<>+416(SB), Y3
-	VFMADD213PS  constants<>+448(SB), Y11, Y3
-	VMULPS       Y11, Y11, Y7
-	VFMADD213PS  Y11, Y7, Y3
-	VFMADD213PS  Y13, Y13, Y3
-	VBLENDVPS    Y2, 7616(CX), Y4, Y4
-	VMOVUPS      Y6, 6528(CX)
-	VMOVUPS      Y3, 7616(CX)
-	VADDPS       Y6, Y3, Y3
-	VADDPS       Y5, Y10, Y10
-	VADDPS       Y8, Y3, Y3
+	VPCMPEQD     constants<>+672(SB), Y3, Y11
+	VMOVUPS      Y6, Y2
+	VFMADD132PS  constants<>+352(SB), Y1, Y2
+	VADDPS       Y5, Y7, Y7
+	VMOVUPS      Y8, Y12
+	VSUBPS       Y1, Y2, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y11, 4352(CX), Y4, Y4
+	VPERMPS      constants<>+480(SB), Y2, Y6
+	PREFETCHT1   (R8)
+	VPSLLD       $0x14, Y2, Y2
+	VMAXPS       Y9, Y0, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPADDD       Y6, Y2, Y2
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y12, Y6
+	VFNMADD132PS constants<>+384(SB), Y8, Y6
+	VPCMPEQD     constants<>+2432(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y5, Y8
+	VBLENDVPS    Y13, 5440(CX), Y4, Y4
+	VMAXPS       Y10, Y0, Y14
+	VMULPS       Y5, Y5, Y13
+	VFMADD213PS  Y5, Y13, Y8
+	VMOVUPS      Y14, Y13
+	VMOVUPS      Y11, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	PREFETCHT1   (R8)
 	VADDPS       Y9, Y10, Y10
-	VADDPS       96(BX), Y3, Y3
+	VADDPS       Y7, Y10, Y10
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y12, Y7
+	VPSLLD       $0x14, Y12, Y12
+	PREFETCHT1   (R8)
+	VPADDD       Y7, Y12, Y12
+	VSUBPS       Y1, Y13, Y9
+	VSUBPS       Y1, Y5, Y7
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y2, Y2, Y8
+	VPCMPEQD     constants<>+2464(SB), Y3, Y2
+	VBLENDVPS    Y2, 6528(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y11, Y7
+	VMOVUPS      Y8, 4352(CX)
+	VMOVUPS      constants<>+416(SB), Y2
+	VFMADD213PS  constants<>+448(SB), Y6, Y2
+	VMULPS       Y6, Y6, Y11
+	VFMADD213PS  Y6, Y11, Y2
+	VFNMADD132PS constants<>+384(SB), Y14, Y9
+	VFMADD213PS  Y12, Y12, Y2
+	VMOVUPS      Y2, 5440(CX)
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y13, Y6
+	ADDQ         184(AX), R8
+	VADDPS       Y8, Y2, Y2
+	VPSLLD       $0x14, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y8
+	VPADDD       Y6, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y9, Y6
+	VMULPS       Y9, Y9, Y11
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VPCMPEQD     constants<>+2496(SB), Y3, Y3
+	VBLENDVPS    Y3, 7616(CX), Y4, Y4
+	VFMADD213PS  Y9, Y11, Y6
+	VMULPS       Y7, Y7, Y3
+	VFMADD213PS  Y7, Y3, Y8
+	VFMADD213PS  Y13, Y13, Y6
+	VFMADD213PS  Y5, Y5, Y8
+	VMOVUPS      Y8, 6528(CX)
+	VMOVUPS      Y6, 7616(CX)
+	VADDPS       Y8, Y6, Y6
+	VADDPS       Y2, Y6, Y6
+	VADDPS       96(BX), Y6, Y6
 	VADDPS       1120(BX), Y10, Y10
-	VADDPS       constants<>+736(SB), Y3, Y3
-	VMOVUPS      Y3, 2496(AX)(SI*4)
+	VADDPS       constants<>+736(SB), Y6, Y6
+	VMOVUPS      Y6, 2496(AX)(SI*4)
 	VMOVUPS      Y10, 6720(AX)(SI*4)
 	VMOVUPS      Y4, 4608(AX)(SI*4)
 	ADDQ         $0x20, CX
@@ -19363,182 +19365,182 @@ loop1:
 	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
 	VADDPS       (CX), Y2, Y5
-	VADDPS       1088(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+544(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y11, (CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+576(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 1088(CX), Y4, Y4
-	VMOVUPS      Y7, (CX)
-	VMOVUPS      Y8, 1088(CX)
-	VADDPS       Y7, Y8, Y8
-	VADDPS       Y5, Y9, Y9
-	VADDPS       2176(CX), Y2, Y5
+	VADDPS       1088(CX), Y2, Y8
+	VADDPS       2176(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y8, Y0, Y9
 	VADDPS       3264(CX), Y2, Y11
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y11, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
-	VSUBPS       Y1, Y10, Y6
-	VSUBPS       Y1, Y14, Y12
 	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y13, Y12
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y14, Y13
-	VPERMPS      constants<>+480(SB), Y10, Y7
-	VPSLLD       $0x14, Y10, Y10
-	VPSLLD       $0x14, Y14, Y14
 	PREFETCHT1   (R8)(R9*1)
 	ADDQ         184(AX), R8
-	VPADDD       Y13, Y14, Y14
-	VPADDD       Y7, Y10, Y10
-	VPCMPEQD     constants<>+608(SB), Y3, Y13
+	VPCMPEQD     constants<>+544(SB), Y3, Y12
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y8, Y8
+	VMOVUPS      Y9, Y13
+	VSUBPS       Y1, Y7, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y12, (CX), Y4, Y4
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	PREFETCHT1   (R8)
+	VPSLLD       $0x14, Y7, Y7
+	VMAXPS       Y10, Y0, Y12
+	PREFETCHT1   (R8)(R9*1)
+	VPADDD       Y6, Y7, Y7
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y13, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
+	VPCMPEQD     constants<>+576(SB), Y3, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y5, Y9
+	VBLENDVPS    Y14, 1088(CX), Y4, Y4
+	VMAXPS       Y11, Y0, Y15
+	VMULPS       Y5, Y5, Y14
+	VFMADD213PS  Y5, Y14, Y9
+	VMOVUPS      Y15, Y14
+	VMOVUPS      Y12, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	PREFETCHT1   (R8)
+	VADDPS       Y10, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)
+	VPADDD       Y8, Y13, Y13
+	VSUBPS       Y1, Y14, Y10
+	VSUBPS       Y1, Y5, Y8
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y7, Y7, Y9
+	VPCMPEQD     constants<>+608(SB), Y3, Y7
+	VBLENDVPS    Y7, 2176(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y12, Y8
+	VMOVUPS      Y9, (CX)
 	VMOVUPS      constants<>+416(SB), Y7
 	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y13, 2176(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y13
-	PREFETCHT1   (R8)
+	VMULPS       Y6, Y6, Y12
+	VFMADD213PS  Y6, Y12, Y7
+	VFNMADD132PS constants<>+384(SB), Y15, Y10
+	VFMADD213PS  Y13, Y13, Y7
+	VMOVUPS      Y7, 1088(CX)
 	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y13, Y7
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y14, Y6
 	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+640(SB), Y3, Y6
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y10
-	VFMADD213PS  Y14, Y14, Y10
-	VBLENDVPS    Y6, 3264(CX), Y4, Y4
-	VMOVUPS      Y7, 2176(CX)
-	VMOVUPS      Y10, 3264(CX)
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y5, Y11, Y11
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y9, Y11, Y11
-	VMOVUPS      Y10, 96(BX)
+	VADDPS       Y9, Y7, Y7
+	VPSLLD       $0x14, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VPADDD       Y6, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y10, Y6
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VPCMPEQD     constants<>+640(SB), Y3, Y13
+	VBLENDVPS    Y13, 3264(CX), Y4, Y4
+	VFMADD213PS  Y10, Y12, Y6
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y14, Y14, Y6
+	VFMADD213PS  Y5, Y5, Y9
+	VMOVUPS      Y9, 2176(CX)
+	VMOVUPS      Y6, 3264(CX)
+	VADDPS       Y9, Y6, Y6
+	VADDPS       Y7, Y6, Y6
+	VMOVUPS      Y6, 96(BX)
 	VMOVUPS      Y11, 1120(BX)
 	VADDPS       4352(CX), Y2, Y5
-	VADDPS       5440(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+672(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y11, 4352(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+2432(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 5440(CX), Y4, Y4
-	VMOVUPS      Y7, 4352(CX)
-	VMOVUPS      Y8, 5440(CX)
-	VADDPS       Y7, Y8, Y8
-	VADDPS       Y5, Y9, Y9
-	VADDPS       6528(CX), Y2, Y5
+	VADDPS       5440(CX), Y2, Y8
+	VADDPS       6528(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y8, Y0, Y9
 	VADDPS       7616(CX), Y2, Y11
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y11, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
-	VSUBPS       Y1, Y10, Y6
-	VSUBPS       Y1, Y14, Y12
 	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y13, Y12
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y14, Y13
-	VPERMPS      constants<>+480(SB), Y10, Y7
-	VPSLLD       $0x14, Y10, Y10
-	VPSLLD       $0x14, Y14, Y14
 	PREFETCHT1   (R8)(R9*1)
 	ADDQ         184(AX), R8
-	VPADDD       Y13, Y14, Y14
-	VPADDD       Y7, Y10, Y10
-	VPCMPEQD     constants<>+2464(SB), Y3, Y13
+	VPCMPEQD     constants<>+672(SB), Y3, Y12
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y8, Y8
+	VMOVUPS      Y9, Y13
+	VSUBPS       Y1, Y7, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y12, 4352(CX), Y4, Y4
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	PREFETCHT1   (R8)
+	VPSLLD       $0x14, Y7, Y7
+	VMAXPS       Y10, Y0, Y12
+	PREFETCHT1   (R8)(R9*1)
+	VPADDD       Y6, Y7, Y7
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y13, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
+	VPCMPEQD     constants<>+2432(SB), Y3, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y5, Y9
+	VBLENDVPS    Y14, 5440(CX), Y4, Y4
+	VMAXPS       Y11, Y0, Y15
+	VMULPS       Y5, Y5, Y14
+	VFMADD213PS  Y5, Y14, Y9
+	VMOVUPS      Y15, Y14
+	VMOVUPS      Y12, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	PREFETCHT1   (R8)
+	VADDPS       Y10, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)
+	VPADDD       Y8, Y13, Y13
+	VSUBPS       Y1, Y14, Y10
+	VSUBPS       Y1, Y5, Y8
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y7, Y7, Y9
+	VPCMPEQD     constants<>+2464(SB), Y3, Y7
+	VBLENDVPS    Y7, 6528(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y12, Y8
+	VMOVUPS      Y9, 4352(CX)
 	VMOVUPS      constants<>+416(SB), Y7
 	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y13, 6528(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y13
-	PREFETCHT1   (R8)
+	VMULPS       Y6, Y6, Y12
+	VFMADD213PS  Y6, Y12, Y7
+	VFNMADD132PS constants<>+384(SB), Y15, Y10
+	VFMADD213PS  Y13, Y13, Y7
+	VMOVUPS      Y7, 5440(CX)
 	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y13, Y7
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y14, Y6
 	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+2496(SB), Y3, Y6
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y10
-	VFMADD213PS  Y14, Y14, Y10
-	VBLENDVPS    Y6, 7616(CX), Y4, Y4
-	VMOVUPS      Y7, 6528(CX)
-	VMOVUPS      Y10, 7616(CX)
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y5, Y11, Y11
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y9, Y11, Y11
-	VADDPS       96(BX), Y10, Y10
+	VADDPS       Y9, Y7, Y7
+	VPSLLD       $0x14, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VPADDD       Y6, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y10, Y6
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VPCMPEQD     constants<>+2496(SB), Y3, Y13
+	VBLENDVPS    Y13, 7616(CX), Y4, Y4
+	VFMADD213PS  Y10, Y12, Y6
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y14, Y14, Y6
+	VFMADD213PS  Y5, Y5, Y9
+	VMOVUPS      Y9, 6528(CX)
+	VMOVUPS      Y6, 7616(CX)
+	VADDPS       Y9, Y6, Y6
+	VADDPS       Y7, Y6, Y6
+	VADDPS       96(BX), Y6, Y6
 	VADDPS       1120(BX), Y11, Y11
-	VMOVUPS      Y10, 128(BX)
+	VMOVUPS      Y6, 128(BX)
 	VMOVUPS      Y11, 1152(BX)
 	VADDPS       8704(CX), Y2, Y5
 	VADDPS       9792(CX), Y2, Y8
@@ -19580,8 +19582,8 @@ loop1:
 	VBLENDVPS    Y2, 9792(CX), Y4, Y4
 	VMOVUPS      Y6, 8704(CX)
 	VMOVUPS      Y3, 9792(CX)
-	VADDPS       Y6, Y3, Y3
 	VADDPS       Y5, Y8, Y8
+	VADDPS       Y6, Y3, Y3
 	VADDPS       128(BX), Y3, Y3
 	VADDPS       1152(BX), Y8, Y8
 	VADDPS       constants<>+736(SB), Y3, Y3
@@ -19882,363 +19884,363 @@ loop1:
 	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
 	VADDPS       (CX), Y2, Y5
-	VADDPS       1088(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+544(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y11, (CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+576(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 1088(CX), Y4, Y4
-	VMOVUPS      Y7, (CX)
-	VMOVUPS      Y8, 1088(CX)
-	VADDPS       Y7, Y8, Y8
-	VADDPS       Y5, Y9, Y9
-	VADDPS       2176(CX), Y2, Y5
-	VADDPS       3264(CX), Y2, Y11
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y11, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
-	VSUBPS       Y1, Y10, Y6
-	VSUBPS       Y1, Y14, Y12
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y13, Y12
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y14, Y13
-	VPERMPS      constants<>+480(SB), Y10, Y7
-	VPSLLD       $0x14, Y10, Y10
-	VPSLLD       $0x14, Y14, Y14
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y13, Y14, Y14
-	VPADDD       Y7, Y10, Y10
-	VPCMPEQD     constants<>+608(SB), Y3, Y13
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y13, 2176(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y13
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y13, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+640(SB), Y3, Y6
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y10
-	VFMADD213PS  Y14, Y14, Y10
-	VBLENDVPS    Y6, 3264(CX), Y4, Y4
-	VMOVUPS      Y7, 2176(CX)
-	VMOVUPS      Y10, 3264(CX)
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y5, Y11, Y11
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y9, Y11, Y11
-	VMOVUPS      Y10, 96(BX)
-	VMOVUPS      Y11, 1120(BX)
-	VADDPS       4352(CX), Y2, Y5
-	VADDPS       5440(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+672(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y11, 4352(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+2432(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 5440(CX), Y4, Y4
-	VMOVUPS      Y7, 4352(CX)
-	VMOVUPS      Y8, 5440(CX)
-	VADDPS       Y7, Y8, Y8
-	VADDPS       Y5, Y9, Y9
-	VADDPS       6528(CX), Y2, Y5
-	VADDPS       7616(CX), Y2, Y11
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y11, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
-	VSUBPS       Y1, Y10, Y6
-	VSUBPS       Y1, Y14, Y12
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y13, Y12
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y14, Y13
-	VPERMPS      constants<>+480(SB), Y10, Y7
-	VPSLLD       $0x14, Y10, Y10
-	VPSLLD       $0x14, Y14, Y14
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y13, Y14, Y14
-	VPADDD       Y7, Y10, Y10
-	VPCMPEQD     constants<>+2464(SB), Y3, Y13
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y13, 6528(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y13
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y13, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+2496(SB), Y3, Y6
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y10
-	VFMADD213PS  Y14, Y14, Y10
-	VBLENDVPS    Y6, 7616(CX), Y4, Y4
-	VMOVUPS      Y7, 6528(CX)
-	VMOVUPS      Y10, 7616(CX)
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y5, Y11, Y11
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y9, Y11, Y11
-	VADDPS       96(BX), Y10, Y10
-	VADDPS       1120(BX), Y11, Y11
-	VMOVUPS      Y10, 128(BX)
-	VMOVUPS      Y11, 1152(BX)
-	VADDPS       8704(CX), Y2, Y5
-	VADDPS       9792(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+2848(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y11, 8704(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+2880(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 9792(CX), Y4, Y4
-	VMOVUPS      Y7, 8704(CX)
-	VMOVUPS      Y8, 9792(CX)
-	VADDPS       Y7, Y8, Y8
-	VADDPS       Y5, Y9, Y9
-	VADDPS       10880(CX), Y2, Y5
-	VADDPS       11968(CX), Y2, Y11
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y11, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
-	VSUBPS       Y1, Y10, Y6
-	VSUBPS       Y1, Y14, Y12
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y13, Y12
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y14, Y13
-	VPERMPS      constants<>+480(SB), Y10, Y7
-	VPSLLD       $0x14, Y10, Y10
-	VPSLLD       $0x14, Y14, Y14
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y13, Y14, Y14
-	VPADDD       Y7, Y10, Y10
-	VPCMPEQD     constants<>+2912(SB), Y3, Y13
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y13, 10880(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y13
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y13, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+2944(SB), Y3, Y6
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y10
-	VFMADD213PS  Y14, Y14, Y10
-	VBLENDVPS    Y6, 11968(CX), Y4, Y4
-	VMOVUPS      Y7, 10880(CX)
-	VMOVUPS      Y10, 11968(CX)
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y5, Y11, Y11
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y9, Y11, Y11
-	VMOVUPS      Y10, 96(BX)
-	VMOVUPS      Y11, 1120(BX)
-	VADDPS       13056(CX), Y2, Y5
-	VADDPS       14144(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+2976(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y11, 13056(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+3008(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 14144(CX), Y4, Y4
-	VMOVUPS      Y7, 13056(CX)
-	VMOVUPS      Y8, 14144(CX)
-	VADDPS       Y7, Y8, Y8
-	VADDPS       Y5, Y9, Y9
-	VADDPS       15232(CX), Y2, Y5
-	VADDPS       16320(CX), Y2, Y10
+	VADDPS       1088(CX), Y2, Y8
+	VADDPS       2176(CX), Y2, Y10
 	VMAXPS       Y5, Y0, Y6
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
+	VMAXPS       Y8, Y0, Y9
+	VADDPS       3264(CX), Y2, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+544(SB), Y3, Y12
 	VMOVUPS      Y6, Y7
 	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y8, Y8
+	VMOVUPS      Y9, Y13
+	VSUBPS       Y1, Y7, Y5
 	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y7, Y2
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y6, Y2
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y12, (CX), Y4, Y4
 	VPERMPS      constants<>+480(SB), Y7, Y6
+	PREFETCHT1   (R8)
 	VPSLLD       $0x14, Y7, Y7
-	VPSLLD       $0x14, Y13, Y13
+	VMAXPS       Y10, Y0, Y12
 	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y12, Y13, Y13
 	VPADDD       Y6, Y7, Y7
-	VPCMPEQD     constants<>+3040(SB), Y3, Y12
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y13, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
+	VPCMPEQD     constants<>+576(SB), Y3, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y5, Y9
+	VBLENDVPS    Y14, 1088(CX), Y4, Y4
+	VMAXPS       Y11, Y0, Y15
+	VMULPS       Y5, Y5, Y14
+	VFMADD213PS  Y5, Y14, Y9
+	VMOVUPS      Y15, Y14
+	VMOVUPS      Y12, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	PREFETCHT1   (R8)
+	VADDPS       Y10, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)
+	VPADDD       Y8, Y13, Y13
+	VSUBPS       Y1, Y14, Y10
+	VSUBPS       Y1, Y5, Y8
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y7, Y7, Y9
+	VPCMPEQD     constants<>+608(SB), Y3, Y7
+	VBLENDVPS    Y7, 2176(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y12, Y8
+	VMOVUPS      Y9, (CX)
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y12
+	VFMADD213PS  Y6, Y12, Y7
+	VFNMADD132PS constants<>+384(SB), Y15, Y10
+	VFMADD213PS  Y13, Y13, Y7
+	VMOVUPS      Y7, 1088(CX)
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y14, Y6
+	ADDQ         184(AX), R8
+	VADDPS       Y9, Y7, Y7
+	VPSLLD       $0x14, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VPADDD       Y6, Y14, Y14
 	VMOVUPS      constants<>+416(SB), Y6
-	VFMADD213PS  constants<>+448(SB), Y2, Y6
-	VBLENDVPS    Y12, 15232(CX), Y4, Y4
-	VMULPS       Y2, Y2, Y12
+	VFMADD213PS  constants<>+448(SB), Y10, Y6
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VPCMPEQD     constants<>+640(SB), Y3, Y13
+	VBLENDVPS    Y13, 3264(CX), Y4, Y4
+	VFMADD213PS  Y10, Y12, Y6
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y14, Y14, Y6
+	VFMADD213PS  Y5, Y5, Y9
+	VMOVUPS      Y9, 2176(CX)
+	VMOVUPS      Y6, 3264(CX)
+	VADDPS       Y9, Y6, Y6
+	VADDPS       Y7, Y6, Y6
+	VMOVUPS      Y6, 96(BX)
+	VMOVUPS      Y11, 1120(BX)
+	VADDPS       4352(CX), Y2, Y5
+	VADDPS       5440(CX), Y2, Y8
+	VADDPS       6528(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y8, Y0, Y9
+	VADDPS       7616(CX), Y2, Y11
 	PREFETCHT1   (R8)
 	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y2, Y12, Y6
 	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+3072(SB), Y3, Y2
-	VFMADD213PS  Y7, Y7, Y6
-	VMOVUPS      constants<>+416(SB), Y3
-	VFMADD213PS  constants<>+448(SB), Y11, Y3
-	VMULPS       Y11, Y11, Y7
-	VFMADD213PS  Y11, Y7, Y3
-	VFMADD213PS  Y13, Y13, Y3
-	VBLENDVPS    Y2, 16320(CX), Y4, Y4
-	VMOVUPS      Y6, 15232(CX)
-	VMOVUPS      Y3, 16320(CX)
-	VADDPS       Y6, Y3, Y3
-	VADDPS       Y5, Y10, Y10
-	VADDPS       Y8, Y3, Y3
+	VPCMPEQD     constants<>+672(SB), Y3, Y12
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y8, Y8
+	VMOVUPS      Y9, Y13
+	VSUBPS       Y1, Y7, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y12, 4352(CX), Y4, Y4
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	PREFETCHT1   (R8)
+	VPSLLD       $0x14, Y7, Y7
+	VMAXPS       Y10, Y0, Y12
+	PREFETCHT1   (R8)(R9*1)
+	VPADDD       Y6, Y7, Y7
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y13, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
+	VPCMPEQD     constants<>+2432(SB), Y3, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y5, Y9
+	VBLENDVPS    Y14, 5440(CX), Y4, Y4
+	VMAXPS       Y11, Y0, Y15
+	VMULPS       Y5, Y5, Y14
+	VFMADD213PS  Y5, Y14, Y9
+	VMOVUPS      Y15, Y14
+	VMOVUPS      Y12, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	PREFETCHT1   (R8)
+	VADDPS       Y10, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)
+	VPADDD       Y8, Y13, Y13
+	VSUBPS       Y1, Y14, Y10
+	VSUBPS       Y1, Y5, Y8
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y7, Y7, Y9
+	VPCMPEQD     constants<>+2464(SB), Y3, Y7
+	VBLENDVPS    Y7, 6528(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y12, Y8
+	VMOVUPS      Y9, 4352(CX)
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y12
+	VFMADD213PS  Y6, Y12, Y7
+	VFNMADD132PS constants<>+384(SB), Y15, Y10
+	VFMADD213PS  Y13, Y13, Y7
+	VMOVUPS      Y7, 5440(CX)
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y14, Y6
+	ADDQ         184(AX), R8
+	VADDPS       Y9, Y7, Y7
+	VPSLLD       $0x14, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VPADDD       Y6, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y10, Y6
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VPCMPEQD     constants<>+2496(SB), Y3, Y13
+	VBLENDVPS    Y13, 7616(CX), Y4, Y4
+	VFMADD213PS  Y10, Y12, Y6
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y14, Y14, Y6
+	VFMADD213PS  Y5, Y5, Y9
+	VMOVUPS      Y9, 6528(CX)
+	VMOVUPS      Y6, 7616(CX)
+	VADDPS       Y9, Y6, Y6
+	VADDPS       Y7, Y6, Y6
+	VADDPS       96(BX), Y6, Y6
+	VADDPS       1120(BX), Y11, Y11
+	VMOVUPS      Y6, 128(BX)
+	VMOVUPS      Y11, 1152(BX)
+	VADDPS       8704(CX), Y2, Y5
+	VADDPS       9792(CX), Y2, Y8
+	VADDPS       10880(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y8, Y0, Y9
+	VADDPS       11968(CX), Y2, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2848(SB), Y3, Y12
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y8, Y8
+	VMOVUPS      Y9, Y13
+	VSUBPS       Y1, Y7, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y12, 8704(CX), Y4, Y4
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	PREFETCHT1   (R8)
+	VPSLLD       $0x14, Y7, Y7
+	VMAXPS       Y10, Y0, Y12
+	PREFETCHT1   (R8)(R9*1)
+	VPADDD       Y6, Y7, Y7
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y13, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
+	VPCMPEQD     constants<>+2880(SB), Y3, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y5, Y9
+	VBLENDVPS    Y14, 9792(CX), Y4, Y4
+	VMAXPS       Y11, Y0, Y15
+	VMULPS       Y5, Y5, Y14
+	VFMADD213PS  Y5, Y14, Y9
+	VMOVUPS      Y15, Y14
+	VMOVUPS      Y12, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	PREFETCHT1   (R8)
+	VADDPS       Y10, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)
+	VPADDD       Y8, Y13, Y13
+	VSUBPS       Y1, Y14, Y10
+	VSUBPS       Y1, Y5, Y8
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y7, Y7, Y9
+	VPCMPEQD     constants<>+2912(SB), Y3, Y7
+	VBLENDVPS    Y7, 10880(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y12, Y8
+	VMOVUPS      Y9, 8704(CX)
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y12
+	VFMADD213PS  Y6, Y12, Y7
+	VFNMADD132PS constants<>+384(SB), Y15, Y10
+	VFMADD213PS  Y13, Y13, Y7
+	VMOVUPS      Y7, 9792(CX)
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y14, Y6
+	ADDQ         184(AX), R8
+	VADDPS       Y9, Y7, Y7
+	VPSLLD       $0x14, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VPADDD       Y6, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y10, Y6
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VPCMPEQD     constants<>+2944(SB), Y3, Y13
+	VBLENDVPS    Y13, 11968(CX), Y4, Y4
+	VFMADD213PS  Y10, Y12, Y6
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y14, Y14, Y6
+	VFMADD213PS  Y5, Y5, Y9
+	VMOVUPS      Y9, 10880(CX)
+	VMOVUPS      Y6, 11968(CX)
+	VADDPS       Y9, Y6, Y6
+	VADDPS       Y7, Y6, Y6
+	VMOVUPS      Y6, 96(BX)
+	VMOVUPS      Y11, 1120(BX)
+	VADDPS       13056(CX), Y2, Y5
+	VADDPS       14144(CX), Y2, Y7
+	VADDPS       15232(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y7, Y0, Y8
+	VADDPS       16320(CX), Y2, Y10
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2976(SB), Y3, Y11
+	VMOVUPS      Y6, Y2
+	VFMADD132PS  constants<>+352(SB), Y1, Y2
+	VADDPS       Y5, Y7, Y7
+	VMOVUPS      Y8, Y12
+	VSUBPS       Y1, Y2, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y11, 13056(CX), Y4, Y4
+	VPERMPS      constants<>+480(SB), Y2, Y6
+	PREFETCHT1   (R8)
+	VPSLLD       $0x14, Y2, Y2
+	VMAXPS       Y9, Y0, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPADDD       Y6, Y2, Y2
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y12, Y6
+	VFNMADD132PS constants<>+384(SB), Y8, Y6
+	VPCMPEQD     constants<>+3008(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y5, Y8
+	VBLENDVPS    Y13, 14144(CX), Y4, Y4
+	VMAXPS       Y10, Y0, Y14
+	VMULPS       Y5, Y5, Y13
+	VFMADD213PS  Y5, Y13, Y8
+	VMOVUPS      Y14, Y13
+	VMOVUPS      Y11, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	PREFETCHT1   (R8)
 	VADDPS       Y9, Y10, Y10
-	VADDPS       96(BX), Y3, Y3
+	VADDPS       Y7, Y10, Y10
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y12, Y7
+	VPSLLD       $0x14, Y12, Y12
+	PREFETCHT1   (R8)
+	VPADDD       Y7, Y12, Y12
+	VSUBPS       Y1, Y13, Y9
+	VSUBPS       Y1, Y5, Y7
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y2, Y2, Y8
+	VPCMPEQD     constants<>+3040(SB), Y3, Y2
+	VBLENDVPS    Y2, 15232(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y11, Y7
+	VMOVUPS      Y8, 13056(CX)
+	VMOVUPS      constants<>+416(SB), Y2
+	VFMADD213PS  constants<>+448(SB), Y6, Y2
+	VMULPS       Y6, Y6, Y11
+	VFMADD213PS  Y6, Y11, Y2
+	VFNMADD132PS constants<>+384(SB), Y14, Y9
+	VFMADD213PS  Y12, Y12, Y2
+	VMOVUPS      Y2, 14144(CX)
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y13, Y6
+	ADDQ         184(AX), R8
+	VADDPS       Y8, Y2, Y2
+	VPSLLD       $0x14, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y8
+	VPADDD       Y6, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y9, Y6
+	VMULPS       Y9, Y9, Y11
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VPCMPEQD     constants<>+3072(SB), Y3, Y3
+	VBLENDVPS    Y3, 16320(CX), Y4, Y4
+	VFMADD213PS  Y9, Y11, Y6
+	VMULPS       Y7, Y7, Y3
+	VFMADD213PS  Y7, Y3, Y8
+	VFMADD213PS  Y13, Y13, Y6
+	VFMADD213PS  Y5, Y5, Y8
+	VMOVUPS      Y8, 15232(CX)
+	VMOVUPS      Y6, 16320(CX)
+	VADDPS       Y8, Y6, Y6
+	VADDPS       Y2, Y6, Y6
+	VADDPS       96(BX), Y6, Y6
 	VADDPS       1120(BX), Y10, Y10
-	VADDPS       128(BX), Y3, Y3
+	VADDPS       128(BX), Y6, Y6
 	VADDPS       1152(BX), Y10, Y10
-	VADDPS       constants<>+736(SB), Y3, Y3
-	VMOVUPS      Y3, 2496(AX)(SI*4)
+	VADDPS       constants<>+736(SB), Y6, Y6
+	VMOVUPS      Y6, 2496(AX)(SI*4)
 	VMOVUPS      Y10, 6720(AX)(SI*4)
 	VMOVUPS      Y4, 4608(AX)(SI*4)
 	ADDQ         $0x20, CX
@@ -20667,429 +20669,431 @@ loop1:
 	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
 	VADDPS       (CX), Y2, Y5
-	VPCMPEQD     constants<>+544(SB), Y3, Y6
-	VBLENDVPS    Y6, (CX), Y4, Y4
-	VMAXPS       Y5, Y0, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VSUBPS       Y1, Y8, Y6
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VMULPS       Y6, Y6, Y9
-	VFMADD213PS  Y6, Y9, Y7
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, (CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       17408(CX), Y2, Y6
-	VPCMPEQD     constants<>+3104(SB), Y3, Y8
-	VBLENDVPS    Y8, 17408(CX), Y4, Y4
-	VMAXPS       Y6, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+384(SB), Y9, Y8
-	VPERMPS      constants<>+480(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, 17408(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y6, Y5, Y5
-	VADDPS       Y9, Y7, Y7
-	VADDPS       1088(CX), Y2, Y6
-	VPCMPEQD     constants<>+576(SB), Y3, Y8
-	VBLENDVPS    Y8, 1088(CX), Y4, Y4
-	VMAXPS       Y6, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+384(SB), Y9, Y8
-	VPERMPS      constants<>+480(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, 1088(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       18496(CX), Y2, Y8
-	VPCMPEQD     constants<>+3136(SB), Y3, Y10
-	VBLENDVPS    Y10, 18496(CX), Y4, Y4
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, 18496(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y8, Y6, Y6
-	VADDPS       Y11, Y9, Y9
-	VADDPS       Y7, Y9, Y9
-	VADDPS       Y5, Y6, Y6
-	VADDPS       2176(CX), Y2, Y5
-	VPCMPEQD     constants<>+608(SB), Y3, Y7
-	VBLENDVPS    Y7, 2176(CX), Y4, Y4
-	VMAXPS       Y5, Y0, Y8
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y11
-	VFMADD213PS  Y7, Y11, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VMOVUPS      Y8, 2176(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       19584(CX), Y2, Y7
-	VPCMPEQD     constants<>+3168(SB), Y3, Y10
-	VBLENDVPS    Y10, 19584(CX), Y4, Y4
-	VMAXPS       Y7, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, 19584(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y7, Y5, Y5
-	VADDPS       Y11, Y8, Y8
-	VADDPS       3264(CX), Y2, Y7
-	VPCMPEQD     constants<>+640(SB), Y3, Y10
-	VBLENDVPS    Y10, 3264(CX), Y4, Y4
-	VMAXPS       Y7, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, 3264(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y8, Y11, Y11
-	VADDPS       Y5, Y7, Y7
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y6, Y7, Y7
-	VMOVUPS      Y11, 96(BX)
-	VMOVUPS      Y7, 1120(BX)
-	VADDPS       4352(CX), Y2, Y5
-	VADDPS       5440(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+672(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y11, 4352(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+2432(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 5440(CX), Y4, Y4
-	VMOVUPS      Y7, 4352(CX)
-	VMOVUPS      Y8, 5440(CX)
-	VADDPS       Y7, Y8, Y8
-	VADDPS       Y5, Y9, Y9
-	VADDPS       6528(CX), Y2, Y5
-	VADDPS       7616(CX), Y2, Y11
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y11, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
-	VSUBPS       Y1, Y10, Y6
-	VSUBPS       Y1, Y14, Y12
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y13, Y12
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y14, Y13
-	VPERMPS      constants<>+480(SB), Y10, Y7
-	VPSLLD       $0x14, Y10, Y10
-	VPSLLD       $0x14, Y14, Y14
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y13, Y14, Y14
-	VPADDD       Y7, Y10, Y10
-	VPCMPEQD     constants<>+2464(SB), Y3, Y13
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y13, 6528(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y13
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y13, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+2496(SB), Y3, Y6
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y10
-	VFMADD213PS  Y14, Y14, Y10
-	VBLENDVPS    Y6, 7616(CX), Y4, Y4
-	VMOVUPS      Y7, 6528(CX)
-	VMOVUPS      Y10, 7616(CX)
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y5, Y11, Y11
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y9, Y11, Y11
-	VADDPS       96(BX), Y10, Y10
-	VADDPS       1120(BX), Y11, Y11
-	VMOVUPS      Y10, 128(BX)
-	VMOVUPS      Y11, 1152(BX)
-	VADDPS       8704(CX), Y2, Y5
-	VADDPS       9792(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+2848(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y11, 8704(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+2880(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 9792(CX), Y4, Y4
-	VMOVUPS      Y7, 8704(CX)
-	VMOVUPS      Y8, 9792(CX)
-	VADDPS       Y7, Y8, Y8
-	VADDPS       Y5, Y9, Y9
-	VADDPS       10880(CX), Y2, Y5
-	VADDPS       11968(CX), Y2, Y11
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y11, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
-	VSUBPS       Y1, Y10, Y6
-	VSUBPS       Y1, Y14, Y12
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y13, Y12
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y14, Y13
-	VPERMPS      constants<>+480(SB), Y10, Y7
-	VPSLLD       $0x14, Y10, Y10
-	VPSLLD       $0x14, Y14, Y14
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y13, Y14, Y14
-	VPADDD       Y7, Y10, Y10
-	VPCMPEQD     constants<>+2912(SB), Y3, Y13
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y13, 10880(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y13
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y13, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+2944(SB), Y3, Y6
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y10
-	VFMADD213PS  Y14, Y14, Y10
-	VBLENDVPS    Y6, 11968(CX), Y4, Y4
-	VMOVUPS      Y7, 10880(CX)
-	VMOVUPS      Y10, 11968(CX)
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y5, Y11, Y11
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y9, Y11, Y11
-	VMOVUPS      Y10, 96(BX)
-	VMOVUPS      Y11, 1120(BX)
-	VADDPS       13056(CX), Y2, Y5
-	VADDPS       14144(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+2976(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y11, 13056(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+3008(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 14144(CX), Y4, Y4
-	VMOVUPS      Y7, 13056(CX)
-	VMOVUPS      Y8, 14144(CX)
-	VADDPS       Y7, Y8, Y8
-	VADDPS       Y5, Y9, Y9
-	VADDPS       15232(CX), Y2, Y5
-	VADDPS       16320(CX), Y2, Y10
+	VADDPS       17408(CX), Y2, Y8
+	VADDPS       1088(CX), Y2, Y10
 	VMAXPS       Y5, Y0, Y6
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
+	VMAXPS       Y8, Y0, Y9
+	VADDPS       18496(CX), Y2, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+544(SB), Y3, Y12
 	VMOVUPS      Y6, Y7
 	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y8, Y8
+	VMOVUPS      Y9, Y13
+	VSUBPS       Y1, Y7, Y5
 	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y7, Y2
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y6, Y2
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y12, (CX), Y4, Y4
 	VPERMPS      constants<>+480(SB), Y7, Y6
+	PREFETCHT1   (R8)
 	VPSLLD       $0x14, Y7, Y7
+	VMAXPS       Y10, Y0, Y12
+	PREFETCHT1   (R8)(R9*1)
+	VPADDD       Y6, Y7, Y7
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y13, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
+	VPCMPEQD     constants<>+3104(SB), Y3, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y5, Y9
+	VBLENDVPS    Y14, 17408(CX), Y4, Y4
+	VMAXPS       Y11, Y0, Y15
+	VMULPS       Y5, Y5, Y14
+	VFMADD213PS  Y5, Y14, Y9
+	VMOVUPS      Y15, Y14
+	VMOVUPS      Y12, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	PREFETCHT1   (R8)
+	VADDPS       Y10, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y13, Y8
 	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)
+	VPADDD       Y8, Y13, Y13
+	VSUBPS       Y1, Y14, Y10
+	VSUBPS       Y1, Y5, Y8
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y7, Y7, Y9
+	VPCMPEQD     constants<>+576(SB), Y3, Y7
+	VBLENDVPS    Y7, 1088(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y12, Y8
+	VMOVUPS      Y9, (CX)
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y12
+	VFMADD213PS  Y6, Y12, Y7
+	VFNMADD132PS constants<>+384(SB), Y15, Y10
+	VFMADD213PS  Y13, Y13, Y7
+	VMOVUPS      Y7, 17408(CX)
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y14, Y6
+	ADDQ         184(AX), R8
+	VADDPS       Y9, Y7, Y7
+	VPSLLD       $0x14, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VPADDD       Y6, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y10, Y6
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VPCMPEQD     constants<>+3136(SB), Y3, Y13
+	VBLENDVPS    Y13, 18496(CX), Y4, Y4
+	VFMADD213PS  Y10, Y12, Y6
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y14, Y14, Y6
+	VFMADD213PS  Y5, Y5, Y9
+	VMOVUPS      Y9, 1088(CX)
+	VMOVUPS      Y6, 18496(CX)
+	VADDPS       Y9, Y6, Y6
+	VADDPS       Y7, Y6, Y6
+	VMOVUPS      Y6, 64(BX)
+	VMOVUPS      Y11, 1088(BX)
+	VADDPS       2176(CX), Y2, Y5
+	VADDPS       19584(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y6
+	VSUBPS       Y1, Y12, Y10
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
 	PREFETCHT1   (R8)(R9*1)
 	ADDQ         184(AX), R8
-	VPADDD       Y12, Y13, Y13
-	VPADDD       Y6, Y7, Y7
-	VPCMPEQD     constants<>+3040(SB), Y3, Y12
-	VMOVUPS      constants<>+416(SB), Y6
-	VFMADD213PS  constants<>+448(SB), Y2, Y6
-	VBLENDVPS    Y12, 15232(CX), Y4, Y4
-	VMULPS       Y2, Y2, Y12
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+608(SB), Y3, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, 2176(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
 	PREFETCHT1   (R8)
 	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y2, Y12, Y6
+	VFMADD213PS  Y6, Y11, Y7
 	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+3072(SB), Y3, Y2
-	VFMADD213PS  Y7, Y7, Y6
-	VMOVUPS      constants<>+416(SB), Y3
-	VFMADD213PS  constants<>+448(SB), Y11, Y3
-	VMULPS       Y11, Y11, Y7
-	VFMADD213PS  Y11, Y7, Y3
-	VFMADD213PS  Y13, Y13, Y3
-	VBLENDVPS    Y2, 16320(CX), Y4, Y4
-	VMOVUPS      Y6, 15232(CX)
-	VMOVUPS      Y3, 16320(CX)
-	VADDPS       Y6, Y3, Y3
-	VADDPS       Y5, Y10, Y10
-	VADDPS       Y8, Y3, Y3
+	VPCMPEQD     constants<>+3168(SB), Y3, Y6
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 19584(CX), Y4, Y4
+	VMOVUPS      Y7, 2176(CX)
+	VMOVUPS      Y8, 19584(CX)
+	VADDPS       Y5, Y9, Y9
+	VADDPS       Y7, Y8, Y8
+	VADDPS       3264(CX), Y2, Y5
+	VPCMPEQD     constants<>+640(SB), Y3, Y6
+	VBLENDVPS    Y6, 3264(CX), Y4, Y4
+	VMAXPS       Y5, Y0, Y7
+	VMOVUPS      Y7, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y6
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y10, Y7
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y7, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y11
+	VFMADD213PS  Y6, Y11, Y7
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      Y7, 3264(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y9, Y5, Y5
+	VADDPS       64(BX), Y7, Y7
+	VADDPS       1088(BX), Y5, Y5
+	VMOVUPS      Y7, 96(BX)
+	VMOVUPS      Y5, 1120(BX)
+	VADDPS       4352(CX), Y2, Y5
+	VADDPS       5440(CX), Y2, Y8
+	VADDPS       6528(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y8, Y0, Y9
+	VADDPS       7616(CX), Y2, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+672(SB), Y3, Y12
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y8, Y8
+	VMOVUPS      Y9, Y13
+	VSUBPS       Y1, Y7, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y12, 4352(CX), Y4, Y4
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	PREFETCHT1   (R8)
+	VPSLLD       $0x14, Y7, Y7
+	VMAXPS       Y10, Y0, Y12
+	PREFETCHT1   (R8)(R9*1)
+	VPADDD       Y6, Y7, Y7
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y13, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
+	VPCMPEQD     constants<>+2432(SB), Y3, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y5, Y9
+	VBLENDVPS    Y14, 5440(CX), Y4, Y4
+	VMAXPS       Y11, Y0, Y15
+	VMULPS       Y5, Y5, Y14
+	VFMADD213PS  Y5, Y14, Y9
+	VMOVUPS      Y15, Y14
+	VMOVUPS      Y12, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	PREFETCHT1   (R8)
+	VADDPS       Y10, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)
+	VPADDD       Y8, Y13, Y13
+	VSUBPS       Y1, Y14, Y10
+	VSUBPS       Y1, Y5, Y8
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y7, Y7, Y9
+	VPCMPEQD     constants<>+2464(SB), Y3, Y7
+	VBLENDVPS    Y7, 6528(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y12, Y8
+	VMOVUPS      Y9, 4352(CX)
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y12
+	VFMADD213PS  Y6, Y12, Y7
+	VFNMADD132PS constants<>+384(SB), Y15, Y10
+	VFMADD213PS  Y13, Y13, Y7
+	VMOVUPS      Y7, 5440(CX)
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y14, Y6
+	ADDQ         184(AX), R8
+	VADDPS       Y9, Y7, Y7
+	VPSLLD       $0x14, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VPADDD       Y6, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y10, Y6
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VPCMPEQD     constants<>+2496(SB), Y3, Y13
+	VBLENDVPS    Y13, 7616(CX), Y4, Y4
+	VFMADD213PS  Y10, Y12, Y6
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y14, Y14, Y6
+	VFMADD213PS  Y5, Y5, Y9
+	VMOVUPS      Y9, 6528(CX)
+	VMOVUPS      Y6, 7616(CX)
+	VADDPS       Y9, Y6, Y6
+	VADDPS       Y7, Y6, Y6
+	VADDPS       96(BX), Y6, Y6
+	VADDPS       1120(BX), Y11, Y11
+	VMOVUPS      Y6, 128(BX)
+	VMOVUPS      Y11, 1152(BX)
+	VADDPS       8704(CX), Y2, Y5
+	VADDPS       9792(CX), Y2, Y8
+	VADDPS       10880(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y8, Y0, Y9
+	VADDPS       11968(CX), Y2, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2848(SB), Y3, Y12
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y8, Y8
+	VMOVUPS      Y9, Y13
+	VSUBPS       Y1, Y7, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y12, 8704(CX), Y4, Y4
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	PREFETCHT1   (R8)
+	VPSLLD       $0x14, Y7, Y7
+	VMAXPS       Y10, Y0, Y12
+	PREFETCHT1   (R8)(R9*1)
+	VPADDD       Y6, Y7, Y7
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y13, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
+	VPCMPEQD     constants<>+2880(SB), Y3, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y5, Y9
+	VBLENDVPS    Y14, 9792(CX), Y4, Y4
+	VMAXPS       Y11, Y0, Y15
+	VMULPS       Y5, Y5, Y14
+	VFMADD213PS  Y5, Y14, Y9
+	VMOVUPS      Y15, Y14
+	VMOVUPS      Y12, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	PREFETCHT1   (R8)
+	VADDPS       Y10, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)
+	VPADDD       Y8, Y13, Y13
+	VSUBPS       Y1, Y14, Y10
+	VSUBPS       Y1, Y5, Y8
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y7, Y7, Y9
+	VPCMPEQD     constants<>+2912(SB), Y3, Y7
+	VBLENDVPS    Y7, 10880(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y12, Y8
+	VMOVUPS      Y9, 8704(CX)
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y12
+	VFMADD213PS  Y6, Y12, Y7
+	VFNMADD132PS constants<>+384(SB), Y15, Y10
+	VFMADD213PS  Y13, Y13, Y7
+	VMOVUPS      Y7, 9792(CX)
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y14, Y6
+	ADDQ         184(AX), R8
+	VADDPS       Y9, Y7, Y7
+	VPSLLD       $0x14, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VPADDD       Y6, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y10, Y6
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VPCMPEQD     constants<>+2944(SB), Y3, Y13
+	VBLENDVPS    Y13, 11968(CX), Y4, Y4
+	VFMADD213PS  Y10, Y12, Y6
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y14, Y14, Y6
+	VFMADD213PS  Y5, Y5, Y9
+	VMOVUPS      Y9, 10880(CX)
+	VMOVUPS      Y6, 11968(CX)
+	VADDPS       Y9, Y6, Y6
+	VADDPS       Y7, Y6, Y6
+	VMOVUPS      Y6, 96(BX)
+	VMOVUPS      Y11, 1120(BX)
+	VADDPS       13056(CX), Y2, Y5
+	VADDPS       14144(CX), Y2, Y7
+	VADDPS       15232(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y7, Y0, Y8
+	VADDPS       16320(CX), Y2, Y10
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2976(SB), Y3, Y11
+	VMOVUPS      Y6, Y2
+	VFMADD132PS  constants<>+352(SB), Y1, Y2
+	VADDPS       Y5, Y7, Y7
+	VMOVUPS      Y8, Y12
+	VSUBPS       Y1, Y2, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y11, 13056(CX), Y4, Y4
+	VPERMPS      constants<>+480(SB), Y2, Y6
+	PREFETCHT1   (R8)
+	VPSLLD       $0x14, Y2, Y2
+	VMAXPS       Y9, Y0, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPADDD       Y6, Y2, Y2
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y12, Y6
+	VFNMADD132PS constants<>+384(SB), Y8, Y6
+	VPCMPEQD     constants<>+3008(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y5, Y8
+	VBLENDVPS    Y13, 14144(CX), Y4, Y4
+	VMAXPS       Y10, Y0, Y14
+	VMULPS       Y5, Y5, Y13
+	VFMADD213PS  Y5, Y13, Y8
+	VMOVUPS      Y14, Y13
+	VMOVUPS      Y11, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	PREFETCHT1   (R8)
 	VADDPS       Y9, Y10, Y10
-	VADDPS       96(BX), Y3, Y3
+	VADDPS       Y7, Y10, Y10
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y12, Y7
+	VPSLLD       $0x14, Y12, Y12
+	PREFETCHT1   (R8)
+	VPADDD       Y7, Y12, Y12
+	VSUBPS       Y1, Y13, Y9
+	VSUBPS       Y1, Y5, Y7
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y2, Y2, Y8
+	VPCMPEQD     constants<>+3040(SB), Y3, Y2
+	VBLENDVPS    Y2, 15232(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y11, Y7
+	VMOVUPS      Y8, 13056(CX)
+	VMOVUPS      constants<>+416(SB), Y2
+	VFMADD213PS  constants<>+448(SB), Y6, Y2
+	VMULPS       Y6, Y6, Y11
+	VFMADD213PS  Y6, Y11, Y2
+	VFNMADD132PS constants<>+384(SB), Y14, Y9
+	VFMADD213PS  Y12, Y12, Y2
+	VMOVUPS      Y2, 14144(CX)
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y13, Y6
+	ADDQ         184(AX), R8
+	VADDPS       Y8, Y2, Y2
+	VPSLLD       $0x14, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y8
+	VPADDD       Y6, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y9, Y6
+	VMULPS       Y9, Y9, Y11
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VPCMPEQD     constants<>+3072(SB), Y3, Y3
+	VBLENDVPS    Y3, 16320(CX), Y4, Y4
+	VFMADD213PS  Y9, Y11, Y6
+	VMULPS       Y7, Y7, Y3
+	VFMADD213PS  Y7, Y3, Y8
+	VFMADD213PS  Y13, Y13, Y6
+	VFMADD213PS  Y5, Y5, Y8
+	VMOVUPS      Y8, 15232(CX)
+	VMOVUPS      Y6, 16320(CX)
+	VADDPS       Y8, Y6, Y6
+	VADDPS       Y2, Y6, Y6
+	VADDPS       96(BX), Y6, Y6
 	VADDPS       1120(BX), Y10, Y10
-	VADDPS       128(BX), Y3, Y3
+	VADDPS       128(BX), Y6, Y6
 	VADDPS       1152(BX), Y10, Y10
-	VADDPS       constants<>+736(SB), Y3, Y3
-	VMOVUPS      Y3, 2496(AX)(SI*4)
+	VADDPS       constants<>+736(SB), Y6, Y6
+	VMOVUPS      Y6, 2496(AX)(SI*4)
 	VMOVUPS      Y10, 6720(AX)(SI*4)
 	VMOVUPS      Y4, 4608(AX)(SI*4)
 	ADDQ         $0x20, CX
@@ -21590,451 +21594,453 @@ loop1:
 	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
 	VADDPS       (CX), Y2, Y5
-	VPCMPEQD     constants<>+544(SB), Y3, Y6
-	VBLENDVPS    Y6, (CX), Y4, Y4
-	VMAXPS       Y5, Y0, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VSUBPS       Y1, Y8, Y6
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VMULPS       Y6, Y6, Y9
-	VFMADD213PS  Y6, Y9, Y7
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, (CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       17408(CX), Y2, Y6
-	VPCMPEQD     constants<>+3104(SB), Y3, Y8
-	VBLENDVPS    Y8, 17408(CX), Y4, Y4
-	VMAXPS       Y6, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+384(SB), Y9, Y8
-	VPERMPS      constants<>+480(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, 17408(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y6, Y5, Y5
-	VADDPS       Y9, Y7, Y7
-	VADDPS       1088(CX), Y2, Y6
-	VPCMPEQD     constants<>+576(SB), Y3, Y8
-	VBLENDVPS    Y8, 1088(CX), Y4, Y4
-	VMAXPS       Y6, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+384(SB), Y9, Y8
-	VPERMPS      constants<>+480(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, 1088(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       18496(CX), Y2, Y8
-	VPCMPEQD     constants<>+3136(SB), Y3, Y10
-	VBLENDVPS    Y10, 18496(CX), Y4, Y4
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, 18496(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y8, Y6, Y6
-	VADDPS       Y11, Y9, Y9
-	VADDPS       Y7, Y9, Y9
-	VADDPS       Y5, Y6, Y6
-	VADDPS       2176(CX), Y2, Y5
-	VPCMPEQD     constants<>+608(SB), Y3, Y7
-	VBLENDVPS    Y7, 2176(CX), Y4, Y4
-	VMAXPS       Y5, Y0, Y8
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y11
-	VFMADD213PS  Y7, Y11, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VMOVUPS      Y8, 2176(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       19584(CX), Y2, Y7
-	VPCMPEQD     constants<>+3168(SB), Y3, Y10
-	VBLENDVPS    Y10, 19584(CX), Y4, Y4
-	VMAXPS       Y7, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, 19584(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y7, Y5, Y5
-	VADDPS       Y11, Y8, Y8
-	VADDPS       3264(CX), Y2, Y7
-	VPCMPEQD     constants<>+640(SB), Y3, Y10
-	VBLENDVPS    Y10, 3264(CX), Y4, Y4
-	VMAXPS       Y7, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, 3264(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       20672(CX), Y2, Y10
-	VPCMPEQD     constants<>+3200(SB), Y3, Y12
-	VBLENDVPS    Y12, 20672(CX), Y4, Y4
-	VMAXPS       Y10, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
-	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+384(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y14, Y13
-	VPSLLD       $0x14, Y14, Y14
-	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+416(SB), Y13
-	VFMADD213PS  constants<>+448(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y15
-	VFMADD213PS  Y12, Y15, Y13
-	VFMADD213PS  Y14, Y14, Y13
-	VMOVUPS      Y13, 20672(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y10, Y7, Y7
-	VADDPS       Y13, Y11, Y11
-	VADDPS       Y8, Y11, Y11
-	VADDPS       Y5, Y7, Y7
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y6, Y7, Y7
-	VMOVUPS      Y11, 96(BX)
-	VMOVUPS      Y7, 1120(BX)
-	VADDPS       4352(CX), Y2, Y5
-	VADDPS       5440(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+672(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y11, 4352(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+2432(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 5440(CX), Y4, Y4
-	VMOVUPS      Y7, 4352(CX)
-	VMOVUPS      Y8, 5440(CX)
-	VADDPS       Y7, Y8, Y8
-	VADDPS       Y5, Y9, Y9
-	VADDPS       6528(CX), Y2, Y5
-	VADDPS       7616(CX), Y2, Y11
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y11, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
-	VSUBPS       Y1, Y10, Y6
-	VSUBPS       Y1, Y14, Y12
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y13, Y12
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y14, Y13
-	VPERMPS      constants<>+480(SB), Y10, Y7
-	VPSLLD       $0x14, Y10, Y10
-	VPSLLD       $0x14, Y14, Y14
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y13, Y14, Y14
-	VPADDD       Y7, Y10, Y10
-	VPCMPEQD     constants<>+2464(SB), Y3, Y13
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y13, 6528(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y13
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y13, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+2496(SB), Y3, Y6
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y10
-	VFMADD213PS  Y14, Y14, Y10
-	VBLENDVPS    Y6, 7616(CX), Y4, Y4
-	VMOVUPS      Y7, 6528(CX)
-	VMOVUPS      Y10, 7616(CX)
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y5, Y11, Y11
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y9, Y11, Y11
-	VADDPS       96(BX), Y10, Y10
-	VADDPS       1120(BX), Y11, Y11
-	VMOVUPS      Y10, 128(BX)
-	VMOVUPS      Y11, 1152(BX)
-	VADDPS       8704(CX), Y2, Y5
-	VADDPS       9792(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+2848(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y11, 8704(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+2880(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 9792(CX), Y4, Y4
-	VMOVUPS      Y7, 8704(CX)
-	VMOVUPS      Y8, 9792(CX)
-	VADDPS       Y7, Y8, Y8
-	VADDPS       Y5, Y9, Y9
-	VADDPS       10880(CX), Y2, Y5
-	VADDPS       11968(CX), Y2, Y11
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y11, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
-	VSUBPS       Y1, Y10, Y6
-	VSUBPS       Y1, Y14, Y12
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y13, Y12
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y14, Y13
-	VPERMPS      constants<>+480(SB), Y10, Y7
-	VPSLLD       $0x14, Y10, Y10
-	VPSLLD       $0x14, Y14, Y14
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y13, Y14, Y14
-	VPADDD       Y7, Y10, Y10
-	VPCMPEQD     constants<>+2912(SB), Y3, Y13
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y13, 10880(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y13
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y13, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+2944(SB), Y3, Y6
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y10
-	VFMADD213PS  Y14, Y14, Y10
-	VBLENDVPS    Y6, 11968(CX), Y4, Y4
-	VMOVUPS      Y7, 10880(CX)
-	VMOVUPS      Y10, 11968(CX)
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y5, Y11, Y11
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y9, Y11, Y11
-	VMOVUPS      Y10, 96(BX)
-	VMOVUPS      Y11, 1120(BX)
-	VADDPS       13056(CX), Y2, Y5
-	VADDPS       14144(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+2976(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y11, 13056(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+3008(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 14144(CX), Y4, Y4
-	VMOVUPS      Y7, 13056(CX)
-	VMOVUPS      Y8, 14144(CX)
-	VADDPS       Y7, Y8, Y8
-	VADDPS       Y5, Y9, Y9
-	VADDPS       15232(CX), Y2, Y5
-	VADDPS       16320(CX), Y2, Y10
+	VADDPS       17408(CX), Y2, Y8
+	VADDPS       1088(CX), Y2, Y10
 	VMAXPS       Y5, Y0, Y6
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
+	VMAXPS       Y8, Y0, Y9
+	VADDPS       18496(CX), Y2, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+544(SB), Y3, Y12
 	VMOVUPS      Y6, Y7
 	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y8, Y8
+	VMOVUPS      Y9, Y13
+	VSUBPS       Y1, Y7, Y5
 	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y7, Y2
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y6, Y2
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y12, (CX), Y4, Y4
 	VPERMPS      constants<>+480(SB), Y7, Y6
+	PREFETCHT1   (R8)
 	VPSLLD       $0x14, Y7, Y7
-	VPSLLD       $0x14, Y13, Y13
+	VMAXPS       Y10, Y0, Y12
 	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y12, Y13, Y13
 	VPADDD       Y6, Y7, Y7
-	VPCMPEQD     constants<>+3040(SB), Y3, Y12
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y13, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
+	VPCMPEQD     constants<>+3104(SB), Y3, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y5, Y9
+	VBLENDVPS    Y14, 17408(CX), Y4, Y4
+	VMAXPS       Y11, Y0, Y15
+	VMULPS       Y5, Y5, Y14
+	VFMADD213PS  Y5, Y14, Y9
+	VMOVUPS      Y15, Y14
+	VMOVUPS      Y12, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	PREFETCHT1   (R8)
+	VADDPS       Y10, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)
+	VPADDD       Y8, Y13, Y13
+	VSUBPS       Y1, Y14, Y10
+	VSUBPS       Y1, Y5, Y8
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y7, Y7, Y9
+	VPCMPEQD     constants<>+576(SB), Y3, Y7
+	VBLENDVPS    Y7, 1088(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y12, Y8
+	VMOVUPS      Y9, (CX)
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y12
+	VFMADD213PS  Y6, Y12, Y7
+	VFNMADD132PS constants<>+384(SB), Y15, Y10
+	VFMADD213PS  Y13, Y13, Y7
+	VMOVUPS      Y7, 17408(CX)
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y14, Y6
+	ADDQ         184(AX), R8
+	VADDPS       Y9, Y7, Y7
+	VPSLLD       $0x14, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VPADDD       Y6, Y14, Y14
 	VMOVUPS      constants<>+416(SB), Y6
-	VFMADD213PS  constants<>+448(SB), Y2, Y6
-	VBLENDVPS    Y12, 15232(CX), Y4, Y4
-	VMULPS       Y2, Y2, Y12
+	VFMADD213PS  constants<>+448(SB), Y10, Y6
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VPCMPEQD     constants<>+3136(SB), Y3, Y13
+	VBLENDVPS    Y13, 18496(CX), Y4, Y4
+	VFMADD213PS  Y10, Y12, Y6
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y14, Y14, Y6
+	VFMADD213PS  Y5, Y5, Y9
+	VMOVUPS      Y9, 1088(CX)
+	VMOVUPS      Y6, 18496(CX)
+	VADDPS       Y9, Y6, Y6
+	VADDPS       Y7, Y6, Y6
+	VMOVUPS      Y6, 64(BX)
+	VMOVUPS      Y11, 1088(BX)
+	VADDPS       2176(CX), Y2, Y5
+	VADDPS       19584(CX), Y2, Y8
+	VADDPS       3264(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y8, Y0, Y9
+	VADDPS       20672(CX), Y2, Y11
 	PREFETCHT1   (R8)
 	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y2, Y12, Y6
 	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+3072(SB), Y3, Y2
-	VFMADD213PS  Y7, Y7, Y6
-	VMOVUPS      constants<>+416(SB), Y3
-	VFMADD213PS  constants<>+448(SB), Y11, Y3
-	VMULPS       Y11, Y11, Y7
-	VFMADD213PS  Y11, Y7, Y3
-	VFMADD213PS  Y13, Y13, Y3
-	VBLENDVPS    Y2, 16320(CX), Y4, Y4
-	VMOVUPS      Y6, 15232(CX)
-	VMOVUPS      Y3, 16320(CX)
-	VADDPS       Y6, Y3, Y3
-	VADDPS       Y5, Y10, Y10
-	VADDPS       Y8, Y3, Y3
+	VPCMPEQD     constants<>+608(SB), Y3, Y12
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y8, Y8
+	VMOVUPS      Y9, Y13
+	VSUBPS       Y1, Y7, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y12, 2176(CX), Y4, Y4
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	PREFETCHT1   (R8)
+	VPSLLD       $0x14, Y7, Y7
+	VMAXPS       Y10, Y0, Y12
+	PREFETCHT1   (R8)(R9*1)
+	VPADDD       Y6, Y7, Y7
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y13, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
+	VPCMPEQD     constants<>+3168(SB), Y3, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y5, Y9
+	VBLENDVPS    Y14, 19584(CX), Y4, Y4
+	VMAXPS       Y11, Y0, Y15
+	VMULPS       Y5, Y5, Y14
+	VFMADD213PS  Y5, Y14, Y9
+	VMOVUPS      Y15, Y14
+	VMOVUPS      Y12, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	PREFETCHT1   (R8)
+	VADDPS       Y10, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)
+	VPADDD       Y8, Y13, Y13
+	VSUBPS       Y1, Y14, Y10
+	VSUBPS       Y1, Y5, Y8
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y7, Y7, Y9
+	VPCMPEQD     constants<>+640(SB), Y3, Y7
+	VBLENDVPS    Y7, 3264(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y12, Y8
+	VMOVUPS      Y9, 2176(CX)
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y12
+	VFMADD213PS  Y6, Y12, Y7
+	VFNMADD132PS constants<>+384(SB), Y15, Y10
+	VFMADD213PS  Y13, Y13, Y7
+	VMOVUPS      Y7, 19584(CX)
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y14, Y6
+	ADDQ         184(AX), R8
+	VADDPS       Y9, Y7, Y7
+	VPSLLD       $0x14, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VPADDD       Y6, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y10, Y6
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VPCMPEQD     constants<>+3200(SB), Y3, Y13
+	VBLENDVPS    Y13, 20672(CX), Y4, Y4
+	VFMADD213PS  Y10, Y12, Y6
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y14, Y14, Y6
+	VFMADD213PS  Y5, Y5, Y9
+	VMOVUPS      Y9, 3264(CX)
+	VMOVUPS      Y6, 20672(CX)
+	VADDPS       Y9, Y6, Y6
+	VADDPS       Y7, Y6, Y6
+	VADDPS       64(BX), Y6, Y6
+	VADDPS       1088(BX), Y11, Y11
+	VMOVUPS      Y6, 96(BX)
+	VMOVUPS      Y11, 1120(BX)
+	VADDPS       4352(CX), Y2, Y5
+	VADDPS       5440(CX), Y2, Y8
+	VADDPS       6528(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y8, Y0, Y9
+	VADDPS       7616(CX), Y2, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+672(SB), Y3, Y12
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y8, Y8
+	VMOVUPS      Y9, Y13
+	VSUBPS       Y1, Y7, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y12, 4352(CX), Y4, Y4
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	PREFETCHT1   (R8)
+	VPSLLD       $0x14, Y7, Y7
+	VMAXPS       Y10, Y0, Y12
+	PREFETCHT1   (R8)(R9*1)
+	VPADDD       Y6, Y7, Y7
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y13, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
+	VPCMPEQD     constants<>+2432(SB), Y3, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y5, Y9
+	VBLENDVPS    Y14, 5440(CX), Y4, Y4
+	VMAXPS       Y11, Y0, Y15
+	VMULPS       Y5, Y5, Y14
+	VFMADD213PS  Y5, Y14, Y9
+	VMOVUPS      Y15, Y14
+	VMOVUPS      Y12, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	PREFETCHT1   (R8)
+	VADDPS       Y10, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)
+	VPADDD       Y8, Y13, Y13
+	VSUBPS       Y1, Y14, Y10
+	VSUBPS       Y1, Y5, Y8
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y7, Y7, Y9
+	VPCMPEQD     constants<>+2464(SB), Y3, Y7
+	VBLENDVPS    Y7, 6528(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y12, Y8
+	VMOVUPS      Y9, 4352(CX)
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y12
+	VFMADD213PS  Y6, Y12, Y7
+	VFNMADD132PS constants<>+384(SB), Y15, Y10
+	VFMADD213PS  Y13, Y13, Y7
+	VMOVUPS      Y7, 5440(CX)
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y14, Y6
+	ADDQ         184(AX), R8
+	VADDPS       Y9, Y7, Y7
+	VPSLLD       $0x14, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VPADDD       Y6, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y10, Y6
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VPCMPEQD     constants<>+2496(SB), Y3, Y13
+	VBLENDVPS    Y13, 7616(CX), Y4, Y4
+	VFMADD213PS  Y10, Y12, Y6
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y14, Y14, Y6
+	VFMADD213PS  Y5, Y5, Y9
+	VMOVUPS      Y9, 6528(CX)
+	VMOVUPS      Y6, 7616(CX)
+	VADDPS       Y9, Y6, Y6
+	VADDPS       Y7, Y6, Y6
+	VADDPS       96(BX), Y6, Y6
+	VADDPS       1120(BX), Y11, Y11
+	VMOVUPS      Y6, 128(BX)
+	VMOVUPS      Y11, 1152(BX)
+	VADDPS       8704(CX), Y2, Y5
+	VADDPS       9792(CX), Y2, Y8
+	VADDPS       10880(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y8, Y0, Y9
+	VADDPS       11968(CX), Y2, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2848(SB), Y3, Y12
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y8, Y8
+	VMOVUPS      Y9, Y13
+	VSUBPS       Y1, Y7, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y12, 8704(CX), Y4, Y4
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	PREFETCHT1   (R8)
+	VPSLLD       $0x14, Y7, Y7
+	VMAXPS       Y10, Y0, Y12
+	PREFETCHT1   (R8)(R9*1)
+	VPADDD       Y6, Y7, Y7
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y13, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
+	VPCMPEQD     constants<>+2880(SB), Y3, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y5, Y9
+	VBLENDVPS    Y14, 9792(CX), Y4, Y4
+	VMAXPS       Y11, Y0, Y15
+	VMULPS       Y5, Y5, Y14
+	VFMADD213PS  Y5, Y14, Y9
+	VMOVUPS      Y15, Y14
+	VMOVUPS      Y12, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	PREFETCHT1   (R8)
+	VADDPS       Y10, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)
+	VPADDD       Y8, Y13, Y13
+	VSUBPS       Y1, Y14, Y10
+	VSUBPS       Y1, Y5, Y8
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y7, Y7, Y9
+	VPCMPEQD     constants<>+2912(SB), Y3, Y7
+	VBLENDVPS    Y7, 10880(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y12, Y8
+	VMOVUPS      Y9, 8704(CX)
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y12
+	VFMADD213PS  Y6, Y12, Y7
+	VFNMADD132PS constants<>+384(SB), Y15, Y10
+	VFMADD213PS  Y13, Y13, Y7
+	VMOVUPS      Y7, 9792(CX)
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y14, Y6
+	ADDQ         184(AX), R8
+	VADDPS       Y9, Y7, Y7
+	VPSLLD       $0x14, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VPADDD       Y6, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y10, Y6
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VPCMPEQD     constants<>+2944(SB), Y3, Y13
+	VBLENDVPS    Y13, 11968(CX), Y4, Y4
+	VFMADD213PS  Y10, Y12, Y6
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y14, Y14, Y6
+	VFMADD213PS  Y5, Y5, Y9
+	VMOVUPS      Y9, 10880(CX)
+	VMOVUPS      Y6, 11968(CX)
+	VADDPS       Y9, Y6, Y6
+	VADDPS       Y7, Y6, Y6
+	VMOVUPS      Y6, 96(BX)
+	VMOVUPS      Y11, 1120(BX)
+	VADDPS       13056(CX), Y2, Y5
+	VADDPS       14144(CX), Y2, Y7
+	VADDPS       15232(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y7, Y0, Y8
+	VADDPS       16320(CX), Y2, Y10
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2976(SB), Y3, Y11
+	VMOVUPS      Y6, Y2
+	VFMADD132PS  constants<>+352(SB), Y1, Y2
+	VADDPS       Y5, Y7, Y7
+	VMOVUPS      Y8, Y12
+	VSUBPS       Y1, Y2, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y11, 13056(CX), Y4, Y4
+	VPERMPS      constants<>+480(SB), Y2, Y6
+	PREFETCHT1   (R8)
+	VPSLLD       $0x14, Y2, Y2
+	VMAXPS       Y9, Y0, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPADDD       Y6, Y2, Y2
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y12, Y6
+	VFNMADD132PS constants<>+384(SB), Y8, Y6
+	VPCMPEQD     constants<>+3008(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y5, Y8
+	VBLENDVPS    Y13, 14144(CX), Y4, Y4
+	VMAXPS       Y10, Y0, Y14
+	VMULPS       Y5, Y5, Y13
+	VFMADD213PS  Y5, Y13, Y8
+	VMOVUPS      Y14, Y13
+	VMOVUPS      Y11, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	PREFETCHT1   (R8)
 	VADDPS       Y9, Y10, Y10
-	VADDPS       96(BX), Y3, Y3
+	VADDPS       Y7, Y10, Y10
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y12, Y7
+	VPSLLD       $0x14, Y12, Y12
+	PREFETCHT1   (R8)
+	VPADDD       Y7, Y12, Y12
+	VSUBPS       Y1, Y13, Y9
+	VSUBPS       Y1, Y5, Y7
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y2, Y2, Y8
+	VPCMPEQD     constants<>+3040(SB), Y3, Y2
+	VBLENDVPS    Y2, 15232(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y11, Y7
+	VMOVUPS      Y8, 13056(CX)
+	VMOVUPS      constants<>+416(SB), Y2
+	VFMADD213PS  constants<>+448(SB), Y6, Y2
+	VMULPS       Y6, Y6, Y11
+	VFMADD213PS  Y6, Y11, Y2
+	VFNMADD132PS constants<>+384(SB), Y14, Y9
+	VFMADD213PS  Y12, Y12, Y2
+	VMOVUPS      Y2, 14144(CX)
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y13, Y6
+	ADDQ         184(AX), R8
+	VADDPS       Y8, Y2, Y2
+	VPSLLD       $0x14, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y8
+	VPADDD       Y6, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y9, Y6
+	VMULPS       Y9, Y9, Y11
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VPCMPEQD     constants<>+3072(SB), Y3, Y3
+	VBLENDVPS    Y3, 16320(CX), Y4, Y4
+	VFMADD213PS  Y9, Y11, Y6
+	VMULPS       Y7, Y7, Y3
+	VFMADD213PS  Y7, Y3, Y8
+	VFMADD213PS  Y13, Y13, Y6
+	VFMADD213PS  Y5, Y5, Y8
+	VMOVUPS      Y8, 15232(CX)
+	VMOVUPS      Y6, 16320(CX)
+	VADDPS       Y8, Y6, Y6
+	VADDPS       Y2, Y6, Y6
+	VADDPS       96(BX), Y6, Y6
 	VADDPS       1120(BX), Y10, Y10
-	VADDPS       128(BX), Y3, Y3
+	VADDPS       128(BX), Y6, Y6
 	VADDPS       1152(BX), Y10, Y10
-	VADDPS       constants<>+736(SB), Y3, Y3
-	VMOVUPS      Y3, 2496(AX)(SI*4)
+	VADDPS       constants<>+736(SB), Y6, Y6
+	VMOVUPS      Y6, 2496(AX)(SI*4)
 	VMOVUPS      Y10, 6720(AX)(SI*4)
 	VMOVUPS      Y4, 4608(AX)(SI*4)
 	ADDQ         $0x20, CX
@@ -22557,473 +22563,477 @@ loop1:
 	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
 	VADDPS       (CX), Y2, Y5
-	VPCMPEQD     constants<>+544(SB), Y3, Y6
-	VBLENDVPS    Y6, (CX), Y4, Y4
-	VMAXPS       Y5, Y0, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VSUBPS       Y1, Y8, Y6
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VMULPS       Y6, Y6, Y9
-	VFMADD213PS  Y6, Y9, Y7
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, (CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       17408(CX), Y2, Y6
-	VPCMPEQD     constants<>+3104(SB), Y3, Y8
-	VBLENDVPS    Y8, 17408(CX), Y4, Y4
-	VMAXPS       Y6, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+384(SB), Y9, Y8
-	VPERMPS      constants<>+480(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, 17408(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y6, Y5, Y5
-	VADDPS       Y9, Y7, Y7
-	VADDPS       1088(CX), Y2, Y6
-	VPCMPEQD     constants<>+576(SB), Y3, Y8
-	VBLENDVPS    Y8, 1088(CX), Y4, Y4
-	VMAXPS       Y6, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+384(SB), Y9, Y8
-	VPERMPS      constants<>+480(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, 1088(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       18496(CX), Y2, Y8
-	VPCMPEQD     constants<>+3136(SB), Y3, Y10
-	VBLENDVPS    Y10, 18496(CX), Y4, Y4
-	VMAXPS       Y8, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, 18496(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y8, Y6, Y6
-	VADDPS       Y11, Y9, Y9
-	VADDPS       Y7, Y9, Y9
-	VADDPS       Y5, Y6, Y6
-	VADDPS       2176(CX), Y2, Y5
-	VPCMPEQD     constants<>+608(SB), Y3, Y7
-	VBLENDVPS    Y7, 2176(CX), Y4, Y4
-	VMAXPS       Y5, Y0, Y8
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y7
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y8, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y11
-	VFMADD213PS  Y7, Y11, Y8
-	VFMADD213PS  Y10, Y10, Y8
-	VMOVUPS      Y8, 2176(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       19584(CX), Y2, Y7
-	VPCMPEQD     constants<>+3168(SB), Y3, Y10
-	VBLENDVPS    Y10, 19584(CX), Y4, Y4
-	VMAXPS       Y7, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, 19584(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y7, Y5, Y5
-	VADDPS       Y11, Y8, Y8
-	VADDPS       3264(CX), Y2, Y7
-	VPCMPEQD     constants<>+640(SB), Y3, Y10
-	VBLENDVPS    Y10, 3264(CX), Y4, Y4
-	VMAXPS       Y7, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y12, Y10
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPSLLD       $0x14, Y12, Y12
-	VPADDD       Y11, Y12, Y12
-	VMOVUPS      constants<>+416(SB), Y11
-	VFMADD213PS  constants<>+448(SB), Y10, Y11
-	VMULPS       Y10, Y10, Y13
-	VFMADD213PS  Y10, Y13, Y11
-	VFMADD213PS  Y12, Y12, Y11
-	VMOVUPS      Y11, 3264(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       20672(CX), Y2, Y10
-	VPCMPEQD     constants<>+3200(SB), Y3, Y12
-	VBLENDVPS    Y12, 20672(CX), Y4, Y4
-	VMAXPS       Y10, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
-	VSUBPS       Y1, Y14, Y12
-	VFNMADD132PS constants<>+384(SB), Y13, Y12
-	VPERMPS      constants<>+480(SB), Y14, Y13
-	VPSLLD       $0x14, Y14, Y14
-	VPADDD       Y13, Y14, Y14
-	VMOVUPS      constants<>+416(SB), Y13
-	VFMADD213PS  constants<>+448(SB), Y12, Y13
-	VMULPS       Y12, Y12, Y15
-	VFMADD213PS  Y12, Y15, Y13
-	VFMADD213PS  Y14, Y14, Y13
-	VMOVUPS      Y13, 20672(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y10, Y7, Y7
-	VADDPS       Y13, Y11, Y11
-	VADDPS       Y8, Y11, Y11
-	VADDPS       Y5, Y7, Y7
-	VADDPS       Y9, Y11, Y11
-	VADDPS       Y6, Y7, Y7
-	VMOVUPS      Y11, 96(BX)
-	VMOVUPS      Y7, 1120(BX)
-	VADDPS       4352(CX), Y2, Y5
-	VPCMPEQD     constants<>+672(SB), Y3, Y6
-	VBLENDVPS    Y6, 4352(CX), Y4, Y4
-	VMAXPS       Y5, Y0, Y7
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VSUBPS       Y1, Y8, Y6
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPADDD       Y7, Y8, Y8
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VMULPS       Y6, Y6, Y9
-	VFMADD213PS  Y6, Y9, Y7
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, 4352(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       21760(CX), Y2, Y6
-	VPCMPEQD     constants<>+3232(SB), Y3, Y8
-	VBLENDVPS    Y8, 21760(CX), Y4, Y4
-	VMAXPS       Y6, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+384(SB), Y9, Y8
-	VPERMPS      constants<>+480(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, 21760(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y6, Y5, Y5
-	VADDPS       Y9, Y7, Y7
-	VADDPS       5440(CX), Y2, Y6
-	VPCMPEQD     constants<>+2432(SB), Y3, Y8
-	VBLENDVPS    Y8, 5440(CX), Y4, Y4
-	VMAXPS       Y6, Y0, Y9
-	VMOVUPS      Y9, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y8
-	VFNMADD132PS constants<>+384(SB), Y9, Y8
-	VPERMPS      constants<>+480(SB), Y10, Y9
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y9, Y10, Y10
-	VMOVUPS      constants<>+416(SB), Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y9
-	VMULPS       Y8, Y8, Y11
-	VFMADD213PS  Y8, Y11, Y9
-	VFMADD213PS  Y10, Y10, Y9
-	VMOVUPS      Y9, 5440(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y7, Y9, Y9
-	VADDPS       Y5, Y6, Y6
-	VADDPS       6528(CX), Y2, Y5
-	VADDPS       7616(CX), Y2, Y11
-	VMAXPS       Y5, Y0, Y8
-	VMAXPS       Y11, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VMOVUPS      Y8, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
-	VSUBPS       Y1, Y10, Y7
-	VSUBPS       Y1, Y14, Y12
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y13, Y12
-	VFNMADD132PS constants<>+384(SB), Y8, Y7
-	VPERMPS      constants<>+480(SB), Y14, Y13
-	VPERMPS      constants<>+480(SB), Y10, Y8
-	VPSLLD       $0x14, Y10, Y10
-	VPSLLD       $0x14, Y14, Y14
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y13, Y14, Y14
-	VPADDD       Y8, Y10, Y10
-	VPCMPEQD     constants<>+2464(SB), Y3, Y13
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y7, Y8
-	VBLENDVPS    Y13, 6528(CX), Y4, Y4
-	VMULPS       Y7, Y7, Y13
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y7, Y13, Y8
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+2496(SB), Y3, Y7
-	VFMADD213PS  Y10, Y10, Y8
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y10
-	VFMADD213PS  Y14, Y14, Y10
-	VBLENDVPS    Y7, 7616(CX), Y4, Y4
-	VMOVUPS      Y8, 6528(CX)
-	VMOVUPS      Y10, 7616(CX)
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y5, Y11, Y11
-	VADDPS       Y9, Y10, Y10
-	VADDPS       Y6, Y11, Y11
-	VADDPS       96(BX), Y10, Y10
-	VADDPS       1120(BX), Y11, Y11
-	VMOVUPS      Y10, 128(BX)
-	VMOVUPS      Y11, 1152(BX)
-	VADDPS       8704(CX), Y2, Y5
-	VADDPS       9792(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+2848(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y11, 8704(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+2880(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 9792(CX), Y4, Y4
-	VMOVUPS      Y7, 8704(CX)
-	VMOVUPS      Y8, 9792(CX)
-	VADDPS       Y7, Y8, Y8
-	VADDPS       Y5, Y9, Y9
-	VADDPS       10880(CX), Y2, Y5
-	VADDPS       11968(CX), Y2, Y11
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y11, Y0, Y13
-	VMOVUPS      Y13, Y14
-	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y14
-	VSUBPS       Y1, Y10, Y6
-	VSUBPS       Y1, Y14, Y12
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y13, Y12
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y14, Y13
-	VPERMPS      constants<>+480(SB), Y10, Y7
-	VPSLLD       $0x14, Y10, Y10
-	VPSLLD       $0x14, Y14, Y14
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y13, Y14, Y14
-	VPADDD       Y7, Y10, Y10
-	VPCMPEQD     constants<>+2912(SB), Y3, Y13
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y13, 10880(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y13
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y13, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+2944(SB), Y3, Y6
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      constants<>+416(SB), Y10
-	VFMADD213PS  constants<>+448(SB), Y12, Y10
-	VMULPS       Y12, Y12, Y13
-	VFMADD213PS  Y12, Y13, Y10
-	VFMADD213PS  Y14, Y14, Y10
-	VBLENDVPS    Y6, 11968(CX), Y4, Y4
-	VMOVUPS      Y7, 10880(CX)
-	VMOVUPS      Y10, 11968(CX)
-	VADDPS       Y7, Y10, Y10
-	VADDPS       Y5, Y11, Y11
-	VADDPS       Y8, Y10, Y10
-	VADDPS       Y9, Y11, Y11
-	VMOVUPS      Y10, 96(BX)
-	VMOVUPS      Y11, 1120(BX)
-	VADDPS       13056(CX), Y2, Y5
-	VADDPS       14144(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+2976(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y11, 13056(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+3008(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 14144(CX), Y4, Y4
-	VMOVUPS      Y7, 13056(CX)
-	VMOVUPS      Y8, 14144(CX)
-	VADDPS       Y7, Y8, Y8
-	VADDPS       Y5, Y9, Y9
-	VADDPS       15232(CX), Y2, Y5
-	VADDPS       16320(CX), Y2, Y10
+	VADDPS       17408(CX), Y2, Y8
+	VADDPS       1088(CX), Y2, Y10
 	VMAXPS       Y5, Y0, Y6
-	VMAXPS       Y10, Y0, Y12
-	VMOVUPS      Y12, Y13
+	VMAXPS       Y8, Y0, Y9
+	VADDPS       18496(CX), Y2, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+544(SB), Y3, Y12
 	VMOVUPS      Y6, Y7
 	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y8, Y8
+	VMOVUPS      Y9, Y13
+	VSUBPS       Y1, Y7, Y5
 	VFMADD132PS  constants<>+352(SB), Y1, Y13
-	VSUBPS       Y1, Y7, Y2
-	VSUBPS       Y1, Y13, Y11
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y12, Y11
-	VFNMADD132PS constants<>+384(SB), Y6, Y2
-	VPERMPS      constants<>+480(SB), Y13, Y12
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y12, (CX), Y4, Y4
 	VPERMPS      constants<>+480(SB), Y7, Y6
+	PREFETCHT1   (R8)
 	VPSLLD       $0x14, Y7, Y7
-	VPSLLD       $0x14, Y13, Y13
+	VMAXPS       Y10, Y0, Y12
 	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y12, Y13, Y13
 	VPADDD       Y6, Y7, Y7
-	VPCMPEQD     constants<>+3040(SB), Y3, Y12
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y13, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
+	VPCMPEQD     constants<>+3104(SB), Y3, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y5, Y9
+	VBLENDVPS    Y14, 17408(CX), Y4, Y4
+	VMAXPS       Y11, Y0, Y15
+	VMULPS       Y5, Y5, Y14
+	VFMADD213PS  Y5, Y14, Y9
+	VMOVUPS      Y15, Y14
+	VMOVUPS      Y12, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	PREFETCHT1   (R8)
+	VADDPS       Y10, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)
+	VPADDD       Y8, Y13, Y13
+	VSUBPS       Y1, Y14, Y10
+	VSUBPS       Y1, Y5, Y8
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y7, Y7, Y9
+	VPCMPEQD     constants<>+576(SB), Y3, Y7
+	VBLENDVPS    Y7, 1088(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y12, Y8
+	VMOVUPS      Y9, (CX)
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y12
+	VFMADD213PS  Y6, Y12, Y7
+	VFNMADD132PS constants<>+384(SB), Y15, Y10
+	VFMADD213PS  Y13, Y13, Y7
+	VMOVUPS      Y7, 17408(CX)
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y14, Y6
+	ADDQ         184(AX), R8
+	VADDPS       Y9, Y7, Y7
+	VPSLLD       $0x14, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VPADDD       Y6, Y14, Y14
 	VMOVUPS      constants<>+416(SB), Y6
-	VFMADD213PS  constants<>+448(SB), Y2, Y6
-	VBLENDVPS    Y12, 15232(CX), Y4, Y4
-	VMULPS       Y2, Y2, Y12
+	VFMADD213PS  constants<>+448(SB), Y10, Y6
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VPCMPEQD     constants<>+3136(SB), Y3, Y13
+	VBLENDVPS    Y13, 18496(CX), Y4, Y4
+	VFMADD213PS  Y10, Y12, Y6
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y14, Y14, Y6
+	VFMADD213PS  Y5, Y5, Y9
+	VMOVUPS      Y9, 1088(CX)
+	VMOVUPS      Y6, 18496(CX)
+	VADDPS       Y9, Y6, Y6
+	VADDPS       Y7, Y6, Y6
+	VMOVUPS      Y6, 64(BX)
+	VMOVUPS      Y11, 1088(BX)
+	VADDPS       2176(CX), Y2, Y5
+	VADDPS       19584(CX), Y2, Y8
+	VADDPS       3264(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y8, Y0, Y9
+	VADDPS       20672(CX), Y2, Y11
 	PREFETCHT1   (R8)
 	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y2, Y12, Y6
 	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+3072(SB), Y3, Y2
-	VFMADD213PS  Y7, Y7, Y6
-	VMOVUPS      constants<>+416(SB), Y3
-	VFMADD213PS  constants<>+448(SB), Y11, Y3
-	VMULPS       Y11, Y11, Y7
-	VFMADD213PS  Y11, Y7, Y3
-	VFMADD213PS  Y13, Y13, Y3
-	VBLENDVPS    Y2, 16320(CX), Y4, Y4
-	VMOVUPS      Y6, 15232(CX)
-	VMOVUPS      Y3, 16320(CX)
-	VADDPS       Y6, Y3, Y3
-	VADDPS       Y5, Y10, Y10
-	VADDPS       Y8, Y3, Y3
+	VPCMPEQD     constants<>+608(SB), Y3, Y12
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y8, Y8
+	VMOVUPS      Y9, Y13
+	VSUBPS       Y1, Y7, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y12, 2176(CX), Y4, Y4
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	PREFETCHT1   (R8)
+	VPSLLD       $0x14, Y7, Y7
+	VMAXPS       Y10, Y0, Y12
+	PREFETCHT1   (R8)(R9*1)
+	VPADDD       Y6, Y7, Y7
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y13, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
+	VPCMPEQD     constants<>+3168(SB), Y3, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y5, Y9
+	VBLENDVPS    Y14, 19584(CX), Y4, Y4
+	VMAXPS       Y11, Y0, Y15
+	VMULPS       Y5, Y5, Y14
+	VFMADD213PS  Y5, Y14, Y9
+	VMOVUPS      Y15, Y14
+	VMOVUPS      Y12, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	PREFETCHT1   (R8)
+	VADDPS       Y10, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)
+	VPADDD       Y8, Y13, Y13
+	VSUBPS       Y1, Y14, Y10
+	VSUBPS       Y1, Y5, Y8
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y7, Y7, Y9
+	VPCMPEQD     constants<>+640(SB), Y3, Y7
+	VBLENDVPS    Y7, 3264(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y12, Y8
+	VMOVUPS      Y9, 2176(CX)
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y12
+	VFMADD213PS  Y6, Y12, Y7
+	VFNMADD132PS constants<>+384(SB), Y15, Y10
+	VFMADD213PS  Y13, Y13, Y7
+	VMOVUPS      Y7, 19584(CX)
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y14, Y6
+	ADDQ         184(AX), R8
+	VADDPS       Y9, Y7, Y7
+	VPSLLD       $0x14, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VPADDD       Y6, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y10, Y6
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VPCMPEQD     constants<>+3200(SB), Y3, Y13
+	VBLENDVPS    Y13, 20672(CX), Y4, Y4
+	VFMADD213PS  Y10, Y12, Y6
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y14, Y14, Y6
+	VFMADD213PS  Y5, Y5, Y9
+	VMOVUPS      Y9, 3264(CX)
+	VMOVUPS      Y6, 20672(CX)
+	VADDPS       Y9, Y6, Y6
+	VADDPS       Y7, Y6, Y6
+	VADDPS       64(BX), Y6, Y6
+	VADDPS       1088(BX), Y11, Y11
+	VMOVUPS      Y6, 96(BX)
+	VMOVUPS      Y11, 1120(BX)
+	VADDPS       4352(CX), Y2, Y5
+	VADDPS       21760(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y6
+	VSUBPS       Y1, Y12, Y10
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+672(SB), Y3, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, 4352(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+3232(SB), Y3, Y6
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 21760(CX), Y4, Y4
+	VMOVUPS      Y7, 4352(CX)
+	VMOVUPS      Y8, 21760(CX)
+	VADDPS       Y5, Y9, Y9
+	VADDPS       Y7, Y8, Y8
+	VADDPS       5440(CX), Y2, Y5
+	VPCMPEQD     constants<>+2432(SB), Y3, Y6
+	VBLENDVPS    Y6, 5440(CX), Y4, Y4
+	VMAXPS       Y5, Y0, Y7
+	VMOVUPS      Y7, Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VSUBPS       Y1, Y10, Y6
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y10, Y7
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y7, Y10, Y10
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y11
+	VFMADD213PS  Y6, Y11, Y7
+	VFMADD213PS  Y10, Y10, Y7
+	VMOVUPS      Y7, 5440(CX)
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y9, Y5, Y5
+	VMOVUPS      Y7, 64(BX)
+	VMOVUPS      Y5, 1088(BX)
+	VADDPS       6528(CX), Y2, Y5
+	VADDPS       7616(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
+	VMAXPS       Y9, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y8, Y6
+	VSUBPS       Y1, Y12, Y10
+	PREFETCHT1   (R8)
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPSLLD       $0x14, Y12, Y12
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPADDD       Y11, Y12, Y12
+	VPADDD       Y7, Y8, Y8
+	VPCMPEQD     constants<>+2464(SB), Y3, Y11
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VBLENDVPS    Y11, 6528(CX), Y4, Y4
+	VMULPS       Y6, Y6, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	VFMADD213PS  Y6, Y11, Y7
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2496(SB), Y3, Y6
+	VFMADD213PS  Y8, Y8, Y7
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y10, Y8
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y8
+	VFMADD213PS  Y12, Y12, Y8
+	VBLENDVPS    Y6, 7616(CX), Y4, Y4
+	VMOVUPS      Y7, 6528(CX)
+	VMOVUPS      Y8, 7616(CX)
+	VADDPS       Y5, Y9, Y9
+	VADDPS       Y7, Y8, Y8
+	VADDPS       64(BX), Y8, Y8
+	VADDPS       1088(BX), Y9, Y9
+	VADDPS       96(BX), Y8, Y8
+	VADDPS       1120(BX), Y9, Y9
+	VMOVUPS      Y8, 128(BX)
+	VMOVUPS      Y9, 1152(BX)
+	VADDPS       8704(CX), Y2, Y5
+	VADDPS       9792(CX), Y2, Y8
+	VADDPS       10880(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y8, Y0, Y9
+	VADDPS       11968(CX), Y2, Y11
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2848(SB), Y3, Y12
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y8, Y8
+	VMOVUPS      Y9, Y13
+	VSUBPS       Y1, Y7, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y12, 8704(CX), Y4, Y4
+	VPERMPS      constants<>+480(SB), Y7, Y6
+	PREFETCHT1   (R8)
+	VPSLLD       $0x14, Y7, Y7
+	VMAXPS       Y10, Y0, Y12
+	PREFETCHT1   (R8)(R9*1)
+	VPADDD       Y6, Y7, Y7
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y13, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
+	VPCMPEQD     constants<>+2880(SB), Y3, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y5, Y9
+	VBLENDVPS    Y14, 9792(CX), Y4, Y4
+	VMAXPS       Y11, Y0, Y15
+	VMULPS       Y5, Y5, Y14
+	VFMADD213PS  Y5, Y14, Y9
+	VMOVUPS      Y15, Y14
+	VMOVUPS      Y12, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	PREFETCHT1   (R8)
+	VADDPS       Y10, Y11, Y11
+	VADDPS       Y8, Y11, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y13, Y8
+	VPSLLD       $0x14, Y13, Y13
+	PREFETCHT1   (R8)
+	VPADDD       Y8, Y13, Y13
+	VSUBPS       Y1, Y14, Y10
+	VSUBPS       Y1, Y5, Y8
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y7, Y7, Y9
+	VPCMPEQD     constants<>+2912(SB), Y3, Y7
+	VBLENDVPS    Y7, 10880(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y12, Y8
+	VMOVUPS      Y9, 8704(CX)
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y12
+	VFMADD213PS  Y6, Y12, Y7
+	VFNMADD132PS constants<>+384(SB), Y15, Y10
+	VFMADD213PS  Y13, Y13, Y7
+	VMOVUPS      Y7, 9792(CX)
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y14, Y6
+	ADDQ         184(AX), R8
+	VADDPS       Y9, Y7, Y7
+	VPSLLD       $0x14, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y9
+	VPADDD       Y6, Y14, Y14
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y10, Y6
+	VMULPS       Y10, Y10, Y12
+	VFMADD213PS  constants<>+448(SB), Y8, Y9
+	VPCMPEQD     constants<>+2944(SB), Y3, Y13
+	VBLENDVPS    Y13, 11968(CX), Y4, Y4
+	VFMADD213PS  Y10, Y12, Y6
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VFMADD213PS  Y14, Y14, Y6
+	VFMADD213PS  Y5, Y5, Y9
+	VMOVUPS      Y9, 10880(CX)
+	VMOVUPS      Y6, 11968(CX)
+	VADDPS       Y9, Y6, Y6
+	VADDPS       Y7, Y6, Y6
+	VMOVUPS      Y6, 96(BX)
+	VMOVUPS      Y11, 1120(BX)
+	VADDPS       13056(CX), Y2, Y5
+	VADDPS       14144(CX), Y2, Y7
+	VADDPS       15232(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y7, Y0, Y8
+	VADDPS       16320(CX), Y2, Y10
+	PREFETCHT1   (R8)
+	PREFETCHT1   (R8)(R9*1)
+	ADDQ         184(AX), R8
+	VPCMPEQD     constants<>+2976(SB), Y3, Y11
+	VMOVUPS      Y6, Y2
+	VFMADD132PS  constants<>+352(SB), Y1, Y2
+	VADDPS       Y5, Y7, Y7
+	VMOVUPS      Y8, Y12
+	VSUBPS       Y1, Y2, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
+	VBLENDVPS    Y11, 13056(CX), Y4, Y4
+	VPERMPS      constants<>+480(SB), Y2, Y6
+	PREFETCHT1   (R8)
+	VPSLLD       $0x14, Y2, Y2
+	VMAXPS       Y9, Y0, Y11
+	PREFETCHT1   (R8)(R9*1)
+	VPADDD       Y6, Y2, Y2
+	ADDQ         184(AX), R8
+	VSUBPS       Y1, Y12, Y6
+	VFNMADD132PS constants<>+384(SB), Y8, Y6
+	VPCMPEQD     constants<>+3008(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y8
+	VFMADD213PS  constants<>+448(SB), Y5, Y8
+	VBLENDVPS    Y13, 14144(CX), Y4, Y4
+	VMAXPS       Y10, Y0, Y14
+	VMULPS       Y5, Y5, Y13
+	VFMADD213PS  Y5, Y13, Y8
+	VMOVUPS      Y14, Y13
+	VMOVUPS      Y11, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	PREFETCHT1   (R8)
 	VADDPS       Y9, Y10, Y10
-	VADDPS       96(BX), Y3, Y3
+	VADDPS       Y7, Y10, Y10
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y12, Y7
+	VPSLLD       $0x14, Y12, Y12
+	PREFETCHT1   (R8)
+	VPADDD       Y7, Y12, Y12
+	VSUBPS       Y1, Y13, Y9
+	VSUBPS       Y1, Y5, Y7
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y2, Y2, Y8
+	VPCMPEQD     constants<>+3040(SB), Y3, Y2
+	VBLENDVPS    Y2, 15232(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y11, Y7
+	VMOVUPS      Y8, 13056(CX)
+	VMOVUPS      constants<>+416(SB), Y2
+	VFMADD213PS  constants<>+448(SB), Y6, Y2
+	VMULPS       Y6, Y6, Y11
+	VFMADD213PS  Y6, Y11, Y2
+	VFNMADD132PS constants<>+384(SB), Y14, Y9
+	VFMADD213PS  Y12, Y12, Y2
+	VMOVUPS      Y2, 14144(CX)
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VPERMPS      constants<>+480(SB), Y13, Y6
+	ADDQ         184(AX), R8
+	VADDPS       Y8, Y2, Y2
+	VPSLLD       $0x14, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y8
+	VPADDD       Y6, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y9, Y6
+	VMULPS       Y9, Y9, Y11
+	VFMADD213PS  constants<>+448(SB), Y7, Y8
+	VPCMPEQD     constants<>+3072(SB), Y3, Y3
+	VBLENDVPS    Y3, 16320(CX), Y4, Y4
+	VFMADD213PS  Y9, Y11, Y6
+	VMULPS       Y7, Y7, Y3
+	VFMADD213PS  Y7, Y3, Y8
+	VFMADD213PS  Y13, Y13, Y6
+	VFMADD213PS  Y5, Y5, Y8
+	VMOVUPS      Y8, 15232(CX)
+	VMOVUPS      Y6, 16320(CX)
+	VADDPS       Y8, Y6, Y6
+	VADDPS       Y2, Y6, Y6
+	VADDPS       96(BX), Y6, Y6
 	VADDPS       1120(BX), Y10, Y10
-	VADDPS       128(BX), Y3, Y3
+	VADDPS       128(BX), Y6, Y6
 	VADDPS       1152(BX), Y10, Y10
-	VADDPS       constants<>+736(SB), Y3, Y3
-	VMOVUPS      Y3, 2496(AX)(SI*4)
+	VADDPS       constants<>+736(SB), Y6, Y6
+	VMOVUPS      Y6, 2496(AX)(SI*4)
 	VMOVUPS      Y10, 6720(AX)(SI*4)
 	VMOVUPS      Y4, 4608(AX)(SI*4)
 	ADDQ         $0x20, CX

@@ -123,6 +123,10 @@ func (b *builder) putMaxima(m vec, slot reg.Register, vectors int) {
 	b.storeF(m, after(b.slot("minus", slot), vectors*b.vectorBytes()), nil)
 }
 
+// lanesSchedule is the order of the instructions of four classes of float32 with AVX2, for uniform smoothing, found like schedules: first
+// the chains of instructions from differences to sums of exponentials, then what else there is to do for the classes.
+const lanesSchedule = "000044441010101050505052012012012016016016163123123123127127127272323232323233333333"
+
 // planeSum finds sums of vectors of rows.
 func (b *builder) planeSum() {
 	b.doc("finds, for a vector of rows at a time, Σe = Σ exp(x−m) and", map[Form]string{
@@ -145,19 +149,22 @@ func (b *builder) planeSum() {
 		b.MOVQ(x, p)
 		b.XORQ(k, k)
 		b.XORQ(odd, odd)
-		one := func(i int) {
-			s := st.class(operand.Mem{Base: p, Disp: i * b.planeStep()}, operand.Mem{Base: p, Index: t, Scale: 1}, k, i)
-			accumulate := func(v vec, to operand.Mem) {
-				sum := b.vector()
-				b.add(sum, v, to)
-				b.storeF(sum, to, nil)
+		class := func(i int) operand.Mem { return operand.Mem{Base: p, Disp: i * b.planeStep()} }
+		accumulate := func(sum, i int, v vec) {
+			to := b.laneAt(lane, sum, i)
+			if sum == evenE {
+				to.Index, to.Scale = odd, 1
 			}
-			e := b.laneAt(lane, evenE, i)
-			e.Index, e.Scale = odd, 1
-			accumulate(s.e, e)
-			accumulate(s.d, b.laneAt(lane, sumD, i))
+			total := b.vector()
+			b.add(total, v, to)
+			b.storeF(total, to, nil)
+		}
+		one := func(i int) {
+			s := st.class(class(i), operand.Mem{Base: p, Index: t, Scale: 1}, k, i)
+			accumulate(evenE, i, s.e)
+			accumulate(sumD, i, s.d)
 			if s.a != nil {
-				accumulate(s.a, b.laneAt(lane, sumA, i))
+				accumulate(sumA, i, s.a)
 			}
 		}
 		// classes runs the body for so many classes after another, while there are so many.
@@ -196,7 +203,22 @@ func (b *builder) planeSum() {
 			if b.double() {
 				skew *= 2
 			}
-			classes(group, func() { b.weave(group, skew, one) })
+			classes(group, func() {
+				if b.ISA == AVX512 || b.double() {
+					b.weave(group, skew, one)
+					return
+				}
+				d := make([]vec, group)
+				b.interleave(2*group, lanesSchedule, func(piece int) {
+					if i := piece % group; piece < group {
+						d[i] = st.difference(class(i))
+						accumulate(evenE, i, st.exponential(class(i), d[i]))
+					} else {
+						st.see(class(i), i)
+						accumulate(sumD, i, d[i])
+					}
+				})
+			})
 		}
 		classes(1, func() { one(0) })
 		lanes := b.load("lanesE")

@@ -9,9 +9,13 @@ import (
 
 // Kernels for a constant number of classes.
 
-// planeSchedule is the order of the instructions of two classes of float32 with AVX2, for uniform smoothing, found like schedules: first the
-// chains of instructions from differences to exponentials, then what else there is to do for the classes.
-const planeSchedule = "0101100101210100122102002033033011111301"
+// planeSchedules are the orders of the instructions of two and of four classes of float32 with AVX2, for uniform smoothing, found like
+// schedules: first the chains of instructions from differences to exponentials, then what else there is to do for the classes, and
+// last their additions.
+var planeSchedules = map[int]string{
+	2: "010110010121010012210200203303301111130144",
+	4: "01201344440081010405025051150053003223688611713260662011113117222378323333277322322388",
+}
 
 // planeSumUnrolled is planeSum for a constant number of classes: a tree of lanes in registers.
 func (b *builder) planeSumUnrolled() {
@@ -49,27 +53,21 @@ func (b *builder) planeSumUnrolled() {
 			}
 			return s
 		}
-		scheduled := b.ISA == AVX2 && b.Form == Uniform && !b.double()
+		scheduled := b.ISA == AVX2 && b.Form == Uniform && !b.double() && b.Classes <= 2*lanes
 		woven, skew := 1, 0 // leaves, as registers allow
 		switch {
-		case b.Form != Uniform || b.double():
+		case b.Form != Uniform || b.double() || scheduled:
 		case b.ISA == AVX512 && b.Classes < 2*lanes:
 			woven, skew = 4, 4
 			if b.Classes > lanes {
 				skew = 8
 			}
-		case b.Classes <= lanes:
-			woven, skew = 2, 10
-		case scheduled:
-			woven, skew = 2, 99
 		}
 		// Partial sums of high levels wait in memory where there are too few registers.
 		spilled := 9
 		switch {
 		case b.ISA == AVX2 && (b.Form != Uniform || b.double() || b.Classes > 2*lanes):
 			spilled = 1
-		case b.ISA == AVX2 && scheduled:
-			spilled = 3
 		case b.ISA == AVX2 || b.double() || b.Form != Uniform:
 			spilled = 2
 		case b.Classes > lanes:
@@ -92,22 +90,18 @@ func (b *builder) planeSumUnrolled() {
 		leaves := make([]sums, min(b.Classes, lanes))
 		var tree func(lo, level int) sums
 		tree = func(lo, level int) sums {
+			var classes []int // in the order in which they are added up
+			for l := lo; l < lo+1<<level && level <= 2; l++ {
+				for k := l; k < b.Classes; k += lanes {
+					classes = append(classes, k)
+				}
+			}
+			if schedule, ok := planeSchedules[len(classes)]; ok && scheduled && lo+1<<level <= len(leaves) {
+				return st.scheduled(schedule, x, fetch, classes)
+			}
 			if level == 0 {
 				group := leaves[lo:min(lo+woven, len(leaves))]
-				switch {
-				case lo%woven != 0:
-				case scheduled && lo+lanes >= b.Classes && len(group) == 2:
-					b.interleave(4, planeSchedule, func(piece int) {
-						i := piece % 2
-						if s, x := &group[i], to(x, lo+i); piece < 2 {
-							s.d = st.difference(x)
-							s.e = st.exponential(x, s.d)
-						} else {
-							b.prefetch(fetch)
-							st.see(x, lo+i)
-						}
-					})
-				default:
+				if lo%woven == 0 {
 					b.weave(len(group), skew, func(i int) { group[i] = leaf(lo + i) })
 				}
 				return leaves[lo]
@@ -137,6 +131,35 @@ func (b *builder) planeSumUnrolled() {
 		}
 		st.putTarget(slot)
 	})
+}
+
+// scheduled adds up classes by adjacent pairs, in the order of a schedule.
+func (st *planeState) scheduled(schedule string, x reg.Register, fetch stream, classes []int) sums {
+	n, s := len(classes), make([]sums, len(classes))
+	st.interleave(2*n+1, schedule, func(piece int) {
+		if piece == 2*n {
+			for step := 1; step < n; step *= 2 {
+				for i := 2*step - 1; i < n; i += 2 * step {
+					st.add(s[i].d, s[i].d, s[i-step].d)
+				}
+			}
+			for step := 1; step < n; step *= 2 {
+				for i := 2*step - 1; i < n; i += 2 * step {
+					st.add(s[i].e, s[i].e, s[i-step].e)
+				}
+			}
+			return
+		}
+		m := operand.Mem{Base: x, Disp: classes[piece%n] * st.planeStep()}
+		if s := &s[piece%n]; piece < n {
+			s.d = st.difference(m)
+			s.e = st.exponential(m, s.d)
+		} else {
+			st.prefetch(fetch)
+			st.see(m, classes[piece%n])
+		}
+	})
+	return s[n-1]
 }
 
 // sumExact is sum for a constant number of classes: every trip count is known, and no vector is without an element.
