@@ -2138,89 +2138,89 @@ classes3:
 	ADDQ       184(AX), DI
 
 fetched5:
+	VADDPS       2176(R11), Y2, Y10
 	VADDPS       (R11), Y2, Y5
-	VMAXPS       Y5, Y0, Y6
-	VMOVUPS      Y6, Y7
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VPCMPEQD     constants<>+544(SB), Y3, Y8
-	VBLENDVPS    Y8, (R11), Y4, Y4
-	VADDPS       1024(R9), Y5, Y5
-	VMOVUPS      Y5, 1024(R9)
-	VADDPS       1088(R11), Y2, Y8
-	VSUBPS       Y1, Y7, Y5
-	VMAXPS       Y8, Y0, Y9
-	VFNMADD132PS constants<>+384(SB), Y6, Y5
-	VMOVUPS      Y9, Y10
-	VPERMPS      constants<>+480(SB), Y7, Y6
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VPSLLD       $0x14, Y7, Y7
-	VPCMPEQD     constants<>+576(SB), Y3, Y11
-	VPADDD       Y6, Y7, Y7
-	VBLENDVPS    Y11, 1088(R11), Y4, Y4
-	VMOVUPS      constants<>+416(SB), Y6
-	VADDPS       1056(R9), Y8, Y8
-	VFMADD213PS  constants<>+448(SB), Y5, Y6
-	VMOVUPS      Y8, 1056(R9)
-	VADDPS       2176(R11), Y2, Y12
-	VMULPS       Y5, Y5, Y8
-	VSUBPS       Y1, Y10, Y11
-	VMAXPS       Y12, Y0, Y13
-	VFMADD213PS  Y5, Y8, Y6
-	VFNMADD132PS constants<>+384(SB), Y9, Y11
-	VMOVUPS      Y13, Y5
-	VFMADD213PS  Y7, Y7, Y6
-	VPERMPS      constants<>+480(SB), Y10, Y7
-	VFMADD132PS  constants<>+352(SB), Y1, Y5
-	VMOVUPS      Y6, (R11)
-	VPSLLD       $0x14, Y10, Y10
-	VPCMPEQD     constants<>+608(SB), Y3, Y8
-	VADDPS       (R9)(R10*1), Y6, Y6
-	VPADDD       Y7, Y10, Y10
-	VBLENDVPS    Y8, 2176(R11), Y4, Y4
-	VMOVUPS      Y6, (R9)(R10*1)
-	VMOVUPS      constants<>+416(SB), Y6
-	VADDPS       1088(R9), Y12, Y7
-	VFMADD213PS  constants<>+448(SB), Y11, Y6
-	VMOVUPS      Y7, 1088(R9)
-	VADDPS       3264(R11), Y2, Y9
-	VMULPS       Y11, Y11, Y7
-	VSUBPS       Y1, Y5, Y8
-	VMAXPS       Y9, Y0, Y12
-	VFMADD213PS  Y11, Y7, Y6
-	VFNMADD132PS constants<>+384(SB), Y13, Y8
-	VMOVUPS      Y12, Y7
-	VFMADD213PS  Y10, Y10, Y6
-	VPERMPS      constants<>+480(SB), Y5, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y7
-	VMOVUPS      Y6, 1088(R11)
-	VPSLLD       $0x14, Y5, Y5
-	VPCMPEQD     constants<>+640(SB), Y3, Y11
-	VADDPS       32(R9)(R10*1), Y6, Y6
-	VPADDD       Y10, Y5, Y5
-	VBLENDVPS    Y11, 3264(R11), Y4, Y4
-	VMOVUPS      Y6, 32(R9)(R10*1)
-	VMOVUPS      constants<>+416(SB), Y6
-	VADDPS       1120(R9), Y9, Y9
-	VFMADD213PS  constants<>+448(SB), Y8, Y6
-	VMOVUPS      Y9, 1120(R9)
-	VMULPS       Y8, Y8, Y9
-	VSUBPS       Y1, Y7, Y10
-	VFMADD213PS  Y8, Y9, Y6
-	VFNMADD132PS constants<>+384(SB), Y12, Y10
-	VFMADD213PS  Y5, Y5, Y6
-	VPERMPS      constants<>+480(SB), Y7, Y5
-	VMOVUPS      Y6, 2176(R11)
-	VPSLLD       $0x14, Y7, Y7
-	VADDPS       64(R9)(R10*1), Y6, Y6
-	VPADDD       Y5, Y7, Y7
-	VMOVUPS      Y6, 64(R9)(R10*1)
+	VPCMPEQD     constants<>+544(SB), Y3, Y13
+	VMAXPS       Y10, Y0, Y11
+	VADDPS       1088(R11), Y2, Y9
+	VMAXPS       Y5, Y0, Y7
+	VMOVUPS      Y7, Y8
+	VFMADD132PS  constants<>+352(SB), Y1, Y8
+	VSUBPS       Y1, Y8, Y6
+	VADDPS       3264(R11), Y2, Y12
+	VBLENDVPS    Y13, (R11), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y7, Y6
+	VPERMPS      constants<>+480(SB), Y8, Y7
+	VPSLLD       $0x14, Y8, Y8
+	VPADDD       Y7, Y8, Y8
+	VADDPS       1024(R9), Y5, Y7
+	VPCMPEQD     constants<>+576(SB), Y3, Y5
+	VMOVUPS      Y7, 1024(R9)
+	VMAXPS       Y9, Y0, Y7
+	VMOVUPS      Y11, Y14
+	VBLENDVPS    Y5, 1088(R11), Y4, Y4
+	VFMADD132PS  constants<>+352(SB), Y1, Y14
+	VMOVUPS      Y7, Y13
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VPCMPEQD     constants<>+608(SB), Y3, Y15
 	VMOVUPS      constants<>+416(SB), Y5
-	VFMADD213PS  constants<>+448(SB), Y10, Y5
-	VMULPS       Y10, Y10, Y6
-	VFMADD213PS  Y10, Y6, Y5
-	VFMADD213PS  Y7, Y7, Y5
-	VMOVUPS      Y5, 3264(R11)
-	VADDPS       96(R9)(R10*1), Y5, Y5
+	VADDPS       1056(R9), Y9, Y9
+	VMOVUPS      Y9, 1056(R9)
+	VFMADD213PS  constants<>+448(SB), Y6, Y5
+	VSUBPS       Y1, Y13, Y9
+	VBLENDVPS    Y15, 2176(R11), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y7, Y9
+	VMULPS       Y6, Y6, Y7
+	VMAXPS       Y12, Y0, Y15
+	VADDPS       1088(R9), Y10, Y10
+	VMOVUPS      Y10, 1088(R9)
+	VPERMPS      constants<>+480(SB), Y13, Y10
+	VFMADD213PS  Y6, Y7, Y5
+	VPSLLD       $0x14, Y13, Y13
+	VSUBPS       Y1, Y14, Y6
+	VPADDD       Y10, Y13, Y13
+	VFNMADD132PS constants<>+384(SB), Y11, Y6
+	VMOVUPS      constants<>+416(SB), Y7
+	VFMADD213PS  constants<>+448(SB), Y9, Y7
+	VMOVUPS      Y15, Y10
+	VPCMPEQD     constants<>+640(SB), Y3, Y11
+	VBLENDVPS    Y11, 3264(R11), Y4, Y4
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VFMADD213PS  Y8, Y8, Y5
+	VSUBPS       Y1, Y10, Y8
+	VMOVUPS      Y5, (R11)
+	VFNMADD132PS constants<>+384(SB), Y15, Y8
+	VMULPS       Y9, Y9, Y11
+	VPERMPS      constants<>+480(SB), Y14, Y15
+	VPSLLD       $0x14, Y14, Y14
+	VADDPS       (R9)(R10*1), Y5, Y5
+	VFMADD213PS  Y9, Y11, Y7
+	VPADDD       Y15, Y14, Y14
+	VPERMPS      constants<>+480(SB), Y10, Y11
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  Y13, Y13, Y7
+	VPSLLD       $0x14, Y10, Y10
+	VMOVUPS      Y5, (R9)(R10*1)
+	VADDPS       1120(R9), Y12, Y5
+	VFMADD213PS  constants<>+448(SB), Y6, Y9
+	VMOVUPS      Y5, 1120(R9)
+	VPADDD       Y11, Y10, Y10
+	VMULPS       Y6, Y6, Y5
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  Y6, Y5, Y9
+	VMOVUPS      Y7, 1088(R11)
+	VFMADD213PS  constants<>+448(SB), Y8, Y11
+	VMULPS       Y8, Y8, Y5
+	VFMADD213PS  Y8, Y5, Y11
+	VFMADD213PS  Y14, Y14, Y9
+	VFMADD213PS  Y10, Y10, Y11
+	VADDPS       32(R9)(R10*1), Y7, Y5
+	VMOVUPS      Y5, 32(R9)(R10*1)
+	VMOVUPS      Y11, 3264(R11)
+	VMOVUPS      Y9, 2176(R11)
+	VADDPS       96(R9)(R10*1), Y11, Y5
+	VADDPS       64(R9)(R10*1), Y9, Y6
+	VMOVUPS      Y6, 64(R9)(R10*1)
 	VMOVUPS      Y5, 96(R9)(R10*1)
 	ADDQ         $0x04, R12
 	ADDQ         $+128, R9

@@ -125,7 +125,7 @@ func (b *builder) putMaxima(m vec, slot reg.Register, vectors int) {
 
 // lanesSchedule is the order of the instructions of four classes of float32 with AVX2, for uniform smoothing, found like schedules: first
 // the chains of instructions from differences to sums of exponentials, then what else there is to do for the classes.
-const lanesSchedule = "000044441010101050505052012012012016016016163123123123127127127272323232323233333333"
+const lanesSchedule = "204210000340000454125211605501610366101212113773030312201232130727323213332311323223"
 
 // planeSum finds sums of vectors of rows.
 func (b *builder) planeSum() {
