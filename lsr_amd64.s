@@ -2081,7 +2081,7 @@ folded4:
 	RET
 
 // func planeSumExpUniformFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, FMA3, MMX+
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -2091,11 +2091,19 @@ TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         88(AX), BX
-	MOVQ         88(AX), SI
-	ADDQ         80(AX), SI
+	VXORPS       Y2, Y2, Y2
+	MOVQ         56(AX), BX
+	MOVQ         $+2016, SI
 
-loop1:
+clear1:
+	VMOVUPS Y2, (BX)(SI*1)
+	SUBQ    $0x20, SI
+	JGE     clear1
+	MOVQ    88(AX), BX
+	MOVQ    88(AX), SI
+	ADDQ    80(AX), SI
+
+loop2:
 	MOVQ    BX, DI
 	SUBQ    88(AX), DI
 	SHLQ    $0x02, DI
@@ -2105,24 +2113,19 @@ loop1:
 	VMOVDQU (DX), Y3
 	VXORPS  Y4, Y4, Y4
 	MOVQ    56(AX), R9
-	VXORPS  Y5, Y5, Y5
-	MOVQ    $+1504, R10
-
-clear2:
-	VMOVUPS Y5, (R9)(R10*1)
-	SUBQ    $0x20, R10
-	JGE     clear2
-	MOVQ    CX, R11
-	XORQ    R12, R12
 	XORQ    R10, R10
+	MOVQ    $+4096, R11
+	MOVQ    R11, R12
+	MOVQ    CX, R13
+	XORQ    R14, R14
 
 classes3:
-	MOVQ       96(AX), R13
-	SUBQ       R12, R13
-	CMPQ       R13, $0x04
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x04
 	JLT        done4
-	MOVQ       168(AX), R13
-	CMPQ       R13, (AX)
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
 	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
@@ -2138,41 +2141,41 @@ classes3:
 	ADDQ       184(AX), DI
 
 fetched5:
-	VADDPS       2176(R11), Y2, Y10
-	VADDPS       (R11), Y2, Y5
+	VADDPS       2176(R13), Y2, Y10
+	VADDPS       (R13), Y2, Y5
 	VPCMPEQD     constants<>+544(SB), Y3, Y13
 	VMAXPS       Y10, Y0, Y11
-	VADDPS       1088(R11), Y2, Y9
+	VADDPS       1088(R13), Y2, Y9
 	VMAXPS       Y5, Y0, Y7
 	VMOVUPS      Y7, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y8
 	VSUBPS       Y1, Y8, Y6
-	VADDPS       3264(R11), Y2, Y12
-	VBLENDVPS    Y13, (R11), Y4, Y4
+	VADDPS       3264(R13), Y2, Y12
+	VBLENDVPS    Y13, (R13), Y4, Y4
 	VFNMADD132PS constants<>+384(SB), Y7, Y6
 	VPERMPS      constants<>+480(SB), Y8, Y7
 	VPSLLD       $0x14, Y8, Y8
 	VPADDD       Y7, Y8, Y8
-	VADDPS       1024(R9), Y5, Y7
+	VADDPS       (R9)(R12*1), Y5, Y7
 	VPCMPEQD     constants<>+576(SB), Y3, Y5
 	VMOVUPS      Y7, 1024(R9)
 	VMAXPS       Y9, Y0, Y7
 	VMOVUPS      Y11, Y14
-	VBLENDVPS    Y5, 1088(R11), Y4, Y4
+	VBLENDVPS    Y5, 1088(R13), Y4, Y4
 	VFMADD132PS  constants<>+352(SB), Y1, Y14
 	VMOVUPS      Y7, Y13
 	VFMADD132PS  constants<>+352(SB), Y1, Y13
 	VPCMPEQD     constants<>+608(SB), Y3, Y15
 	VMOVUPS      constants<>+416(SB), Y5
-	VADDPS       1056(R9), Y9, Y9
+	VADDPS       32(R9)(R12*1), Y9, Y9
 	VMOVUPS      Y9, 1056(R9)
 	VFMADD213PS  constants<>+448(SB), Y6, Y5
 	VSUBPS       Y1, Y13, Y9
-	VBLENDVPS    Y15, 2176(R11), Y4, Y4
+	VBLENDVPS    Y15, 2176(R13), Y4, Y4
 	VFNMADD132PS constants<>+384(SB), Y7, Y9
 	VMULPS       Y6, Y6, Y7
 	VMAXPS       Y12, Y0, Y15
-	VADDPS       1088(R9), Y10, Y10
+	VADDPS       64(R9)(R12*1), Y10, Y10
 	VMOVUPS      Y10, 1088(R9)
 	VPERMPS      constants<>+480(SB), Y13, Y10
 	VFMADD213PS  Y6, Y7, Y5
@@ -2184,16 +2187,16 @@ fetched5:
 	VFMADD213PS  constants<>+448(SB), Y9, Y7
 	VMOVUPS      Y15, Y10
 	VPCMPEQD     constants<>+640(SB), Y3, Y11
-	VBLENDVPS    Y11, 3264(R11), Y4, Y4
+	VBLENDVPS    Y11, 3264(R13), Y4, Y4
 	VFMADD132PS  constants<>+352(SB), Y1, Y10
 	VFMADD213PS  Y8, Y8, Y5
 	VSUBPS       Y1, Y10, Y8
-	VMOVUPS      Y5, (R11)
+	VMOVUPS      Y5, (R13)
 	VFNMADD132PS constants<>+384(SB), Y15, Y8
 	VMULPS       Y9, Y9, Y11
 	VPERMPS      constants<>+480(SB), Y14, Y15
 	VPSLLD       $0x14, Y14, Y14
-	VADDPS       (R9)(R10*1), Y5, Y5
+	VADDPS       (R9)(R11*1), Y5, Y5
 	VFMADD213PS  Y9, Y11, Y7
 	VPADDD       Y15, Y14, Y14
 	VPERMPS      constants<>+480(SB), Y10, Y11
@@ -2201,54 +2204,57 @@ fetched5:
 	VFMADD213PS  Y13, Y13, Y7
 	VPSLLD       $0x14, Y10, Y10
 	VMOVUPS      Y5, (R9)(R10*1)
-	VADDPS       1120(R9), Y12, Y5
+	VADDPS       96(R9)(R12*1), Y12, Y5
 	VFMADD213PS  constants<>+448(SB), Y6, Y9
 	VMOVUPS      Y5, 1120(R9)
 	VPADDD       Y11, Y10, Y10
 	VMULPS       Y6, Y6, Y5
 	VMOVUPS      constants<>+416(SB), Y11
 	VFMADD213PS  Y6, Y5, Y9
-	VMOVUPS      Y7, 1088(R11)
+	VMOVUPS      Y7, 1088(R13)
 	VFMADD213PS  constants<>+448(SB), Y8, Y11
 	VMULPS       Y8, Y8, Y5
 	VFMADD213PS  Y8, Y5, Y11
 	VFMADD213PS  Y14, Y14, Y9
 	VFMADD213PS  Y10, Y10, Y11
-	VADDPS       32(R9)(R10*1), Y7, Y5
+	VADDPS       32(R9)(R11*1), Y7, Y5
 	VMOVUPS      Y5, 32(R9)(R10*1)
-	VMOVUPS      Y11, 3264(R11)
-	VMOVUPS      Y9, 2176(R11)
-	VADDPS       96(R9)(R10*1), Y11, Y5
-	VADDPS       64(R9)(R10*1), Y9, Y6
+	VMOVUPS      Y11, 3264(R13)
+	VMOVUPS      Y9, 2176(R13)
+	VADDPS       96(R9)(R11*1), Y11, Y5
+	VADDPS       64(R9)(R11*1), Y9, Y6
 	VMOVUPS      Y6, 64(R9)(R10*1)
 	VMOVUPS      Y5, 96(R9)(R10*1)
-	ADDQ         $0x04, R12
+	ADDQ         $0x04, R14
 	ADDQ         $+128, R9
-	ADDQ         $+4352, R11
+	ADDQ         $+4352, R13
 	VPSUBD       constants<>+672(SB), Y3, Y3
-	TESTQ        $+15, R12
+	TESTQ        $+15, R14
 	JNE          classes3
 	SUBQ         $+512, R9
 	XORQ         $+512, R10
+	MOVQ         $+1024, R12
+	CMPQ         R14, $0x10
+	CMOVQNE      R10, R11
 	JMP          classes3
 
 done4:
 classes6:
-	MOVQ       96(AX), R13
-	SUBQ       R12, R13
-	CMPQ       R13, $0x01
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x01
 	JLT        done7
-	MOVQ       168(AX), R13
-	CMPQ       R13, (AX)
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
 	JEQ        fetched8
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
 fetched8:
-	VADDPS       (R11), Y2, Y5
+	VADDPS       (R13), Y2, Y5
 	VPCMPEQD     constants<>+544(SB), Y3, Y6
-	VBLENDVPS    Y6, (R11), Y4, Y4
+	VBLENDVPS    Y6, (R13), Y4, Y4
 	VMAXPS       Y5, Y0, Y7
 	VMOVUPS      Y7, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y8
@@ -2262,19 +2268,22 @@ fetched8:
 	VMULPS       Y6, Y6, Y9
 	VFMADD213PS  Y6, Y9, Y7
 	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      Y7, (R11)
-	VADDPS       (R9)(R10*1), Y7, Y6
+	VMOVUPS      Y7, (R13)
+	VADDPS       (R9)(R11*1), Y7, Y6
 	VMOVUPS      Y6, (R9)(R10*1)
-	VADDPS       1024(R9), Y5, Y5
+	VADDPS       (R9)(R12*1), Y5, Y5
 	VMOVUPS      Y5, 1024(R9)
-	ADDQ         $0x01, R12
+	ADDQ         $0x01, R14
 	ADDQ         $+32, R9
-	ADDQ         $+1088, R11
+	ADDQ         $+1088, R13
 	VPSUBD       constants<>+576(SB), Y3, Y3
-	TESTQ        $+15, R12
+	TESTQ        $+15, R14
 	JNE          classes6
 	SUBQ         $+512, R9
 	XORQ         $+512, R10
+	MOVQ         $+1024, R12
+	CMPQ         R14, $0x10
+	CMOVQNE      R10, R11
 	JMP          classes6
 
 done7:
@@ -2361,7 +2370,7 @@ two9:
 	ADDQ    $0x20, DX
 	ADDQ    $+8, BX
 	CMPQ    BX, SI
-	JLT     loop1
+	JLT     loop2
 	VZEROUPPER
 	RET
 
@@ -2421,7 +2430,7 @@ class2:
 	RET
 
 // func planeSumExpClasswiseFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, FMA3, MMX+
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -2431,11 +2440,19 @@ TEXT ·planeSumExpClasswiseFloat32AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSS constants<>+320(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         88(AX), BX
-	MOVQ         88(AX), SI
-	ADDQ         80(AX), SI
+	VXORPS       Y2, Y2, Y2
+	MOVQ         56(AX), BX
+	MOVQ         $+2016, SI
 
-loop1:
+clear1:
+	VMOVUPS Y2, (BX)(SI*1)
+	SUBQ    $0x20, SI
+	JGE     clear1
+	MOVQ    88(AX), BX
+	MOVQ    88(AX), SI
+	ADDQ    80(AX), SI
+
+loop2:
 	MOVQ    BX, DI
 	SUBQ    88(AX), DI
 	SHLQ    $0x02, DI
@@ -2445,39 +2462,34 @@ loop1:
 	VMOVDQU (DX), Y3
 	VXORPS  Y4, Y4, Y4
 	MOVQ    56(AX), R9
-	VXORPS  Y5, Y5, Y5
-	MOVQ    $+1504, R10
-
-clear2:
-	VMOVUPS Y5, (R9)(R10*1)
-	SUBQ    $0x20, R10
-	JGE     clear2
-	MOVQ    CX, R11
-	XORQ    R12, R12
 	XORQ    R10, R10
+	MOVQ    $+4096, R11
+	MOVQ    R11, R12
+	MOVQ    CX, R13
+	XORQ    R14, R14
 
 classes3:
-	MOVQ       96(AX), R13
-	SUBQ       R12, R13
-	CMPQ       R13, $0x01
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x01
 	JLT        done4
-	MOVQ       168(AX), R13
-	CMPQ       R13, (AX)
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
 	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
 fetched5:
-	VADDPS       (R11), Y2, Y5
-	MOVQ         32(AX), R13
-	VBROADCASTSS (R13)(R12*4), Y6
+	VADDPS       (R13), Y2, Y5
+	MOVQ         32(AX), R15
+	VBROADCASTSS (R15)(R14*4), Y6
 	VMULPS       Y5, Y6, Y7
 	VXORPS       Y8, Y8, Y8
 	VCMPPS       $0x04, Y8, Y6, Y6
 	VANDPS       Y6, Y7, Y7
 	VPCMPEQD     constants<>+544(SB), Y3, Y6
-	VBLENDVPS    Y6, (R11), Y4, Y4
+	VBLENDVPS    Y6, (R13), Y4, Y4
 	VMAXPS       Y5, Y0, Y6
 	VMOVUPS      Y6, Y8
 	VFMADD132PS  constants<>+352(SB), Y1, Y8
@@ -2491,19 +2503,22 @@ fetched5:
 	VMULPS       Y5, Y5, Y9
 	VFMADD213PS  Y5, Y9, Y6
 	VFMADD213PS  Y8, Y8, Y6
-	VMOVUPS      Y6, (R11)
-	VADDPS       (R9)(R10*1), Y6, Y5
+	VMOVUPS      Y6, (R13)
+	VADDPS       (R9)(R11*1), Y6, Y5
 	VMOVUPS      Y5, (R9)(R10*1)
-	VADDPS       1024(R9), Y7, Y5
+	VADDPS       (R9)(R12*1), Y7, Y5
 	VMOVUPS      Y5, 1024(R9)
-	ADDQ         $0x01, R12
+	ADDQ         $0x01, R14
 	ADDQ         $+32, R9
-	ADDQ         $+1088, R11
+	ADDQ         $+1088, R13
 	VPSUBD       constants<>+576(SB), Y3, Y3
-	TESTQ        $+15, R12
+	TESTQ        $+15, R14
 	JNE          classes3
 	SUBQ         $+512, R9
 	XORQ         $+512, R10
+	MOVQ         $+1024, R12
+	CMPQ         R14, $0x10
+	CMOVQNE      R10, R11
 	JMP          classes3
 
 done4:
@@ -2590,7 +2605,7 @@ two6:
 	ADDQ    $0x20, DX
 	ADDQ    $+8, BX
 	CMPQ    BX, SI
-	JLT     loop1
+	JLT     loop2
 	VZEROUPPER
 	RET
 
@@ -2656,7 +2671,7 @@ class2:
 	RET
 
 // func planeSumExpDenseFloat32AVX2(a *byte)
-// Requires: AVX, AVX2, FMA3, MMX+
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -2667,11 +2682,19 @@ TEXT ·planeSumExpDenseFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
-	MOVQ         88(AX), BX
-	MOVQ         88(AX), SI
-	ADDQ         80(AX), SI
+	VXORPS       Y2, Y2, Y2
+	MOVQ         56(AX), BX
+	MOVQ         $+2016, SI
 
-loop1:
+clear1:
+	VMOVUPS Y2, (BX)(SI*1)
+	SUBQ    $0x20, SI
+	JGE     clear1
+	MOVQ    88(AX), BX
+	MOVQ    88(AX), SI
+	ADDQ    80(AX), SI
+
+loop2:
 	MOVQ    BX, DI
 	SUBQ    88(AX), DI
 	SHLQ    $0x02, DI
@@ -2679,36 +2702,31 @@ loop1:
 	MOVQ    176(AX), R8
 	VMOVUPS 384(AX)(BX*4), Y2
 	MOVQ    56(AX), R9
-	VXORPS  Y3, Y3, Y3
-	MOVQ    $+2016, R10
-
-clear2:
-	VMOVUPS Y3, (R9)(R10*1)
-	SUBQ    $0x20, R10
-	JGE     clear2
-	MOVQ    CX, R11
-	XORQ    R12, R12
 	XORQ    R10, R10
+	MOVQ    $+4096, R11
+	MOVQ    R11, R12
+	MOVQ    CX, R13
+	XORQ    R14, R14
 
 classes3:
-	MOVQ       96(AX), R13
-	SUBQ       R12, R13
-	CMPQ       R13, $0x01
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x01
 	JLT        done4
-	MOVQ       168(AX), R13
-	CMPQ       R13, (AX)
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
 	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
 fetched5:
-	VADDPS       (R11), Y2, Y3
-	VMOVUPS      (R11)(DX*1), Y4
-	MOVQ         40(AX), R13
-	VBROADCASTSS (R13)(R12*4), Y5
-	MOVQ         32(AX), R13
-	VBROADCASTSS (R13)(R12*4), Y6
+	VADDPS       (R13), Y2, Y3
+	VMOVUPS      (R13)(DX*1), Y4
+	MOVQ         40(AX), R15
+	VBROADCASTSS (R15)(R14*4), Y5
+	MOVQ         32(AX), R15
+	VBROADCASTSS (R15)(R14*4), Y6
 	VFMADD213PS  Y6, Y5, Y4
 	VMULPS       Y3, Y4, Y5
 	VXORPS       Y6, Y6, Y6
@@ -2727,20 +2745,23 @@ fetched5:
 	VMULPS       Y3, Y3, Y8
 	VFMADD213PS  Y3, Y8, Y6
 	VFMADD213PS  Y7, Y7, Y6
-	VMOVUPS      Y6, (R11)
-	VADDPS       (R9)(R10*1), Y6, Y3
+	VMOVUPS      Y6, (R13)
+	VADDPS       (R9)(R11*1), Y6, Y3
 	VMOVUPS      Y3, (R9)(R10*1)
-	VADDPS       1024(R9), Y5, Y3
+	VADDPS       (R9)(R12*1), Y5, Y3
 	VMOVUPS      Y3, 1024(R9)
-	VADDPS       1536(R9), Y4, Y3
+	VADDPS       512(R9)(R12*1), Y4, Y3
 	VMOVUPS      Y3, 1536(R9)
-	ADDQ         $0x01, R12
+	ADDQ         $0x01, R14
 	ADDQ         $+32, R9
-	ADDQ         $+1088, R11
-	TESTQ        $+15, R12
+	ADDQ         $+1088, R13
+	TESTQ        $+15, R14
 	JNE          classes3
 	SUBQ         $+512, R9
 	XORQ         $+512, R10
+	MOVQ         $+1024, R12
+	CMPQ         R14, $0x10
+	CMOVQNE      R10, R11
 	JMP          classes3
 
 done4:
@@ -2849,7 +2870,7 @@ two6:
 	ADDQ    $0x20, CX
 	ADDQ    $+8, BX
 	CMPQ    BX, SI
-	JLT     loop1
+	JLT     loop2
 	VZEROUPPER
 	RET
 
@@ -4917,7 +4938,7 @@ folded4:
 	RET
 
 // func planeSumExpUniformFloat64AVX2(a *byte)
-// Requires: AVX, AVX2, FMA3, MMX+
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -4927,11 +4948,19 @@ TEXT ·planeSumExpUniformFloat64AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1280(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         88(AX), BX
-	MOVQ         88(AX), SI
-	ADDQ         80(AX), SI
+	VXORPS       Y2, Y2, Y2
+	MOVQ         56(AX), BX
+	MOVQ         $+992, SI
 
-loop1:
+clear1:
+	VMOVUPD Y2, (BX)(SI*1)
+	SUBQ    $0x20, SI
+	JGE     clear1
+	MOVQ    88(AX), BX
+	MOVQ    88(AX), SI
+	ADDQ    80(AX), SI
+
+loop2:
 	MOVQ      BX, DI
 	SUBQ      88(AX), DI
 	SHLQ      $0x03, DI
@@ -4941,24 +4970,19 @@ loop1:
 	VPMOVSXDQ (DX), Y3
 	VXORPS    Y4, Y4, Y4
 	MOVQ      56(AX), R9
-	VXORPS    Y5, Y5, Y5
-	MOVQ      $+736, R10
-
-clear2:
-	VMOVUPD Y5, (R9)(R10*1)
-	SUBQ    $0x20, R10
-	JGE     clear2
-	MOVQ    CX, R11
-	XORQ    R12, R12
-	XORQ    R10, R10
+	XORQ      R10, R10
+	MOVQ      $+4096, R11
+	MOVQ      R11, R12
+	MOVQ      CX, R13
+	XORQ      R14, R14
 
 classes3:
-	MOVQ       96(AX), R13
-	SUBQ       R12, R13
-	CMPQ       R13, $0x04
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x04
 	JLT        done4
-	MOVQ       168(AX), R13
-	CMPQ       R13, (AX)
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
 	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
@@ -4974,9 +4998,9 @@ classes3:
 	ADDQ       184(AX), DI
 
 fetched5:
-	VADDPD       (R11), Y2, Y5
+	VADDPD       (R13), Y2, Y5
 	VPCMPEQQ     constants<>+544(SB), Y3, Y6
-	VBLENDVPD    Y6, (R11), Y4, Y4
+	VBLENDVPD    Y6, (R13), Y4, Y4
 	VMAXPD       Y5, Y0, Y7
 	VMOVUPD      Y7, Y8
 	VFMADD132PD  constants<>+1312(SB), Y1, Y8
@@ -4990,11 +5014,11 @@ fetched5:
 	VPSLLQ       $0x31, Y8, Y8
 	VPADDQ       Y6, Y8, Y8
 	VMOVUPD      constants<>+1408(SB), Y6
-	VADDPD       2176(R11), Y2, Y10
+	VADDPD       2176(R13), Y2, Y10
 	VFMADD213PD  constants<>+1440(SB), Y7, Y6
 	VPCMPEQQ     constants<>+1664(SB), Y3, Y9
 	VFMADD213PD  constants<>+1472(SB), Y7, Y6
-	VBLENDVPD    Y9, 2176(R11), Y4, Y4
+	VBLENDVPD    Y9, 2176(R13), Y4, Y4
 	VFMADD213PD  constants<>+1504(SB), Y7, Y6
 	VMAXPD       Y10, Y0, Y12
 	VFMADD213PD  constants<>+1536(SB), Y7, Y6
@@ -5007,24 +5031,24 @@ fetched5:
 	VMOVUPD      Y12, Y7
 	VFMADD213PD  Y8, Y8, Y6
 	VFNMADD231PD constants<>+1344(SB), Y11, Y7
-	VMOVUPD      Y6, (R11)
+	VMOVUPD      Y6, (R13)
 	VFNMADD231PD constants<>+1376(SB), Y11, Y7
-	VADDPD       (R9)(R10*1), Y6, Y6
+	VADDPD       (R9)(R11*1), Y6, Y6
 	VPSHUFD      $0xa0, Y13, Y8
 	VMOVUPD      Y6, (R9)(R10*1)
 	VPERMPS      constants<>+1600(SB), Y8, Y6
-	VADDPD       512(R9), Y5, Y5
+	VADDPD       (R9)(R12*1), Y5, Y5
 	VPERMPS      constants<>+1632(SB), Y8, Y8
 	VMOVUPD      Y5, 512(R9)
 	VBLENDPS     $0xaa, Y8, Y6, Y8
 	VPSLLQ       $0x31, Y13, Y13
 	VPADDQ       Y8, Y13, Y13
 	VMOVUPD      constants<>+1408(SB), Y5
-	VADDPD       4352(R11), Y2, Y8
+	VADDPD       4352(R13), Y2, Y8
 	VFMADD213PD  constants<>+1440(SB), Y7, Y5
 	VPCMPEQQ     constants<>+1696(SB), Y3, Y6
 	VFMADD213PD  constants<>+1472(SB), Y7, Y5
-	VBLENDVPD    Y6, 4352(R11), Y4, Y4
+	VBLENDVPD    Y6, 4352(R13), Y4, Y4
 	VFMADD213PD  constants<>+1504(SB), Y7, Y5
 	VMAXPD       Y8, Y0, Y11
 	VFMADD213PD  constants<>+1536(SB), Y7, Y5
@@ -5037,24 +5061,24 @@ fetched5:
 	VMOVUPD      Y11, Y6
 	VFMADD213PD  Y13, Y13, Y5
 	VFNMADD231PD constants<>+1344(SB), Y9, Y6
-	VMOVUPD      Y5, 2176(R11)
+	VMOVUPD      Y5, 2176(R13)
 	VFNMADD231PD constants<>+1376(SB), Y9, Y6
-	VADDPD       32(R9)(R10*1), Y5, Y5
+	VADDPD       32(R9)(R11*1), Y5, Y5
 	VPSHUFD      $0xa0, Y12, Y7
 	VMOVUPD      Y5, 32(R9)(R10*1)
 	VPERMPS      constants<>+1600(SB), Y7, Y5
-	VADDPD       544(R9), Y10, Y9
+	VADDPD       32(R9)(R12*1), Y10, Y9
 	VPERMPS      constants<>+1632(SB), Y7, Y7
 	VMOVUPD      Y9, 544(R9)
 	VBLENDPS     $0xaa, Y7, Y5, Y7
 	VPSLLQ       $0x31, Y12, Y12
 	VPADDQ       Y7, Y12, Y12
 	VMOVUPD      constants<>+1408(SB), Y5
-	VADDPD       6528(R11), Y2, Y9
+	VADDPD       6528(R13), Y2, Y9
 	VFMADD213PD  constants<>+1440(SB), Y6, Y5
 	VPCMPEQQ     constants<>+1728(SB), Y3, Y7
 	VFMADD213PD  constants<>+1472(SB), Y6, Y5
-	VBLENDVPD    Y7, 6528(R11), Y4, Y4
+	VBLENDVPD    Y7, 6528(R13), Y4, Y4
 	VFMADD213PD  constants<>+1504(SB), Y6, Y5
 	VMAXPD       Y9, Y0, Y11
 	VFMADD213PD  constants<>+1536(SB), Y6, Y5
@@ -5067,13 +5091,13 @@ fetched5:
 	VMOVUPD      Y11, Y6
 	VFMADD213PD  Y12, Y12, Y5
 	VFNMADD231PD constants<>+1344(SB), Y10, Y6
-	VMOVUPD      Y5, 4352(R11)
+	VMOVUPD      Y5, 4352(R13)
 	VFNMADD231PD constants<>+1376(SB), Y10, Y6
-	VADDPD       64(R9)(R10*1), Y5, Y5
+	VADDPD       64(R9)(R11*1), Y5, Y5
 	VPSHUFD      $0xa0, Y13, Y7
 	VMOVUPD      Y5, 64(R9)(R10*1)
 	VPERMPS      constants<>+1600(SB), Y7, Y5
-	VADDPD       576(R9), Y8, Y8
+	VADDPD       64(R9)(R12*1), Y8, Y8
 	VPERMPS      constants<>+1632(SB), Y7, Y7
 	VMOVUPD      Y8, 576(R9)
 	VBLENDPS     $0xaa, Y7, Y5, Y7
@@ -5088,38 +5112,41 @@ fetched5:
 	VMULPD       Y6, Y6, Y7
 	VFMADD213PD  Y6, Y7, Y5
 	VFMADD213PD  Y13, Y13, Y5
-	VMOVUPD      Y5, 6528(R11)
-	VADDPD       96(R9)(R10*1), Y5, Y5
+	VMOVUPD      Y5, 6528(R13)
+	VADDPD       96(R9)(R11*1), Y5, Y5
 	VMOVUPD      Y5, 96(R9)(R10*1)
-	VADDPD       608(R9), Y9, Y5
+	VADDPD       96(R9)(R12*1), Y9, Y5
 	VMOVUPD      Y5, 608(R9)
-	ADDQ         $0x04, R12
+	ADDQ         $0x04, R14
 	ADDQ         $+128, R9
-	ADDQ         $+8704, R11
+	ADDQ         $+8704, R13
 	VPSUBQ       constants<>+1760(SB), Y3, Y3
-	TESTQ        $+7, R12
+	TESTQ        $+7, R14
 	JNE          classes3
 	SUBQ         $+256, R9
 	XORQ         $+256, R10
+	MOVQ         $+512, R12
+	CMPQ         R14, $0x08
+	CMOVQNE      R10, R11
 	JMP          classes3
 
 done4:
 classes6:
-	MOVQ       96(AX), R13
-	SUBQ       R12, R13
-	CMPQ       R13, $0x01
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x01
 	JLT        done7
-	MOVQ       168(AX), R13
-	CMPQ       R13, (AX)
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
 	JEQ        fetched8
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
 fetched8:
-	VADDPD       (R11), Y2, Y5
+	VADDPD       (R13), Y2, Y5
 	VPCMPEQQ     constants<>+544(SB), Y3, Y6
-	VBLENDVPD    Y6, (R11), Y4, Y4
+	VBLENDVPD    Y6, (R13), Y4, Y4
 	VMAXPD       Y5, Y0, Y7
 	VMOVUPD      Y7, Y8
 	VFMADD132PD  constants<>+1312(SB), Y1, Y8
@@ -5141,19 +5168,22 @@ fetched8:
 	VMULPD       Y7, Y7, Y9
 	VFMADD213PD  Y7, Y9, Y6
 	VFMADD213PD  Y8, Y8, Y6
-	VMOVUPD      Y6, (R11)
-	VADDPD       (R9)(R10*1), Y6, Y6
+	VMOVUPD      Y6, (R13)
+	VADDPD       (R9)(R11*1), Y6, Y6
 	VMOVUPD      Y6, (R9)(R10*1)
-	VADDPD       512(R9), Y5, Y5
+	VADDPD       (R9)(R12*1), Y5, Y5
 	VMOVUPD      Y5, 512(R9)
-	ADDQ         $0x01, R12
+	ADDQ         $0x01, R14
 	ADDQ         $+32, R9
-	ADDQ         $+2176, R11
+	ADDQ         $+2176, R13
 	VPSUBQ       constants<>+1664(SB), Y3, Y3
-	TESTQ        $+7, R12
+	TESTQ        $+7, R14
 	JNE          classes6
 	SUBQ         $+256, R9
 	XORQ         $+256, R10
+	MOVQ         $+512, R12
+	CMPQ         R14, $0x08
+	CMOVQNE      R10, R11
 	JMP          classes6
 
 done7:
@@ -5204,7 +5234,7 @@ two9:
 	ADDQ    $0x10, DX
 	ADDQ    $+4, BX
 	CMPQ    BX, SI
-	JLT     loop1
+	JLT     loop2
 	VZEROUPPER
 	RET
 
@@ -5264,7 +5294,7 @@ class2:
 	RET
 
 // func planeSumExpClasswiseFloat64AVX2(a *byte)
-// Requires: AVX, AVX2, FMA3, MMX+
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -5274,11 +5304,19 @@ TEXT ·planeSumExpClasswiseFloat64AVX2(SB), NOSPLIT, $0-8
 	VBROADCASTSD constants<>+1280(SB), Y1
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         88(AX), BX
-	MOVQ         88(AX), SI
-	ADDQ         80(AX), SI
+	VXORPS       Y2, Y2, Y2
+	MOVQ         56(AX), BX
+	MOVQ         $+992, SI
 
-loop1:
+clear1:
+	VMOVUPD Y2, (BX)(SI*1)
+	SUBQ    $0x20, SI
+	JGE     clear1
+	MOVQ    88(AX), BX
+	MOVQ    88(AX), SI
+	ADDQ    80(AX), SI
+
+loop2:
 	MOVQ      BX, DI
 	SUBQ      88(AX), DI
 	SHLQ      $0x03, DI
@@ -5288,39 +5326,34 @@ loop1:
 	VPMOVSXDQ (DX), Y3
 	VXORPS    Y4, Y4, Y4
 	MOVQ      56(AX), R9
-	VXORPS    Y5, Y5, Y5
-	MOVQ      $+736, R10
-
-clear2:
-	VMOVUPD Y5, (R9)(R10*1)
-	SUBQ    $0x20, R10
-	JGE     clear2
-	MOVQ    CX, R11
-	XORQ    R12, R12
-	XORQ    R10, R10
+	XORQ      R10, R10
+	MOVQ      $+4096, R11
+	MOVQ      R11, R12
+	MOVQ      CX, R13
+	XORQ      R14, R14
 
 classes3:
-	MOVQ       96(AX), R13
-	SUBQ       R12, R13
-	CMPQ       R13, $0x01
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x01
 	JLT        done4
-	MOVQ       168(AX), R13
-	CMPQ       R13, (AX)
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
 	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
 fetched5:
-	VADDPD       (R11), Y2, Y5
-	MOVQ         32(AX), R13
-	VBROADCASTSD (R13)(R12*8), Y6
+	VADDPD       (R13), Y2, Y5
+	MOVQ         32(AX), R15
+	VBROADCASTSD (R15)(R14*8), Y6
 	VMULPD       Y5, Y6, Y7
 	VXORPS       Y8, Y8, Y8
 	VCMPPD       $0x04, Y8, Y6, Y6
 	VANDPD       Y6, Y7, Y7
 	VPCMPEQQ     constants<>+544(SB), Y3, Y6
-	VBLENDVPD    Y6, (R11), Y4, Y4
+	VBLENDVPD    Y6, (R13), Y4, Y4
 	VMAXPD       Y5, Y0, Y6
 	VMOVUPD      Y6, Y8
 	VFMADD132PD  constants<>+1312(SB), Y1, Y8
@@ -5342,19 +5375,22 @@ fetched5:
 	VMULPD       Y6, Y6, Y9
 	VFMADD213PD  Y6, Y9, Y5
 	VFMADD213PD  Y8, Y8, Y5
-	VMOVUPD      Y5, (R11)
-	VADDPD       (R9)(R10*1), Y5, Y5
+	VMOVUPD      Y5, (R13)
+	VADDPD       (R9)(R11*1), Y5, Y5
 	VMOVUPD      Y5, (R9)(R10*1)
-	VADDPD       512(R9), Y7, Y5
+	VADDPD       (R9)(R12*1), Y7, Y5
 	VMOVUPD      Y5, 512(R9)
-	ADDQ         $0x01, R12
+	ADDQ         $0x01, R14
 	ADDQ         $+32, R9
-	ADDQ         $+2176, R11
+	ADDQ         $+2176, R13
 	VPSUBQ       constants<>+1664(SB), Y3, Y3
-	TESTQ        $+7, R12
+	TESTQ        $+7, R14
 	JNE          classes3
 	SUBQ         $+256, R9
 	XORQ         $+256, R10
+	MOVQ         $+512, R12
+	CMPQ         R14, $0x08
+	CMOVQNE      R10, R11
 	JMP          classes3
 
 done4:
@@ -5405,7 +5441,7 @@ two6:
 	ADDQ    $0x10, DX
 	ADDQ    $+4, BX
 	CMPQ    BX, SI
-	JLT     loop1
+	JLT     loop2
 	VZEROUPPER
 	RET
 
@@ -5471,7 +5507,7 @@ class2:
 	RET
 
 // func planeSumExpDenseFloat64AVX2(a *byte)
-// Requires: AVX, AVX2, FMA3, MMX+
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -5482,11 +5518,19 @@ TEXT ·planeSumExpDenseFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
-	MOVQ         88(AX), BX
-	MOVQ         88(AX), SI
-	ADDQ         80(AX), SI
+	VXORPS       Y2, Y2, Y2
+	MOVQ         56(AX), BX
+	MOVQ         $+992, SI
 
-loop1:
+clear1:
+	VMOVUPD Y2, (BX)(SI*1)
+	SUBQ    $0x20, SI
+	JGE     clear1
+	MOVQ    88(AX), BX
+	MOVQ    88(AX), SI
+	ADDQ    80(AX), SI
+
+loop2:
 	MOVQ    BX, DI
 	SUBQ    88(AX), DI
 	SHLQ    $0x03, DI
@@ -5494,36 +5538,31 @@ loop1:
 	MOVQ    176(AX), R8
 	VMOVUPD 384(AX)(BX*8), Y2
 	MOVQ    56(AX), R9
-	VXORPS  Y3, Y3, Y3
-	MOVQ    $+992, R10
-
-clear2:
-	VMOVUPD Y3, (R9)(R10*1)
-	SUBQ    $0x20, R10
-	JGE     clear2
-	MOVQ    CX, R11
-	XORQ    R12, R12
 	XORQ    R10, R10
+	MOVQ    $+4096, R11
+	MOVQ    R11, R12
+	MOVQ    CX, R13
+	XORQ    R14, R14
 
 classes3:
-	MOVQ       96(AX), R13
-	SUBQ       R12, R13
-	CMPQ       R13, $0x01
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x01
 	JLT        done4
-	MOVQ       168(AX), R13
-	CMPQ       R13, (AX)
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
 	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
 fetched5:
-	VADDPD       (R11), Y2, Y3
-	VMOVUPD      (R11)(DX*1), Y4
-	MOVQ         40(AX), R13
-	VBROADCASTSD (R13)(R12*8), Y5
-	MOVQ         32(AX), R13
-	VBROADCASTSD (R13)(R12*8), Y6
+	VADDPD       (R13), Y2, Y3
+	VMOVUPD      (R13)(DX*1), Y4
+	MOVQ         40(AX), R15
+	VBROADCASTSD (R15)(R14*8), Y5
+	MOVQ         32(AX), R15
+	VBROADCASTSD (R15)(R14*8), Y6
 	VFMADD213PD  Y6, Y5, Y4
 	VMULPD       Y3, Y4, Y5
 	VXORPS       Y6, Y6, Y6
@@ -5550,20 +5589,23 @@ fetched5:
 	VMULPD       Y6, Y6, Y8
 	VFMADD213PD  Y6, Y8, Y3
 	VFMADD213PD  Y7, Y7, Y3
-	VMOVUPD      Y3, (R11)
-	VADDPD       (R9)(R10*1), Y3, Y3
+	VMOVUPD      Y3, (R13)
+	VADDPD       (R9)(R11*1), Y3, Y3
 	VMOVUPD      Y3, (R9)(R10*1)
-	VADDPD       512(R9), Y5, Y3
+	VADDPD       (R9)(R12*1), Y5, Y3
 	VMOVUPD      Y3, 512(R9)
-	VADDPD       768(R9), Y4, Y3
+	VADDPD       256(R9)(R12*1), Y4, Y3
 	VMOVUPD      Y3, 768(R9)
-	ADDQ         $0x01, R12
+	ADDQ         $0x01, R14
 	ADDQ         $+32, R9
-	ADDQ         $+2176, R11
-	TESTQ        $+7, R12
+	ADDQ         $+2176, R13
+	TESTQ        $+7, R14
 	JNE          classes3
 	SUBQ         $+256, R9
 	XORQ         $+256, R10
+	MOVQ         $+512, R12
+	CMPQ         R14, $0x08
+	CMOVQNE      R10, R11
 	JMP          classes3
 
 done4:
@@ -5624,7 +5666,7 @@ two6:
 	ADDQ    $0x20, CX
 	ADDQ    $+4, BX
 	CMPQ    BX, SI
-	JLT     loop1
+	JLT     loop2
 	VZEROUPPER
 	RET
 
@@ -12205,7 +12247,7 @@ folded4:
 	RET
 
 // func planeSumExpUniformFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -12220,11 +12262,19 @@ TEXT ·planeSumExpUniformFloat32AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         88(AX), BX
-	MOVQ         88(AX), SI
-	ADDQ         80(AX), SI
+	VBROADCASTSS constants<>+544(SB), Z7
+	MOVQ         56(AX), BX
+	MOVQ         $+4032, SI
 
-loop1:
+clear1:
+	VMOVUPS Z7, (BX)(SI*1)
+	SUBQ    $0x40, SI
+	JGE     clear1
+	MOVQ    88(AX), BX
+	MOVQ    88(AX), SI
+	ADDQ    80(AX), SI
+
+loop2:
 	MOVQ         BX, DI
 	SUBQ         88(AX), DI
 	SHLQ         $0x02, DI
@@ -12234,24 +12284,19 @@ loop1:
 	VMOVDQU32    (DX), Z8
 	VBROADCASTSS constants<>+544(SB), Z9
 	MOVQ         56(AX), R9
-	VBROADCASTSS constants<>+544(SB), Z10
-	MOVQ         $+3008, R10
-
-clear2:
-	VMOVUPS Z10, (R9)(R10*1)
-	SUBQ    $0x40, R10
-	JGE     clear2
-	MOVQ    CX, R11
-	XORQ    R12, R12
-	XORQ    R10, R10
+	XORQ         R10, R10
+	MOVQ         $+4096, R11
+	MOVQ         R11, R12
+	MOVQ         CX, R13
+	XORQ         R14, R14
 
 classes3:
-	MOVQ       96(AX), R13
-	SUBQ       R12, R13
-	CMPQ       R13, $0x04
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x04
 	JLT        done4
-	MOVQ       168(AX), R13
-	CMPQ       R13, (AX)
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
 	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
@@ -12267,34 +12312,34 @@ classes3:
 	ADDQ       184(AX), DI
 
 fetched5:
-	VADDPS        (R11), Z7, Z10
+	VADDPS        (R13), Z7, Z10
 	VPCMPEQD.BCST constants<>+544(SB), Z8, K1
-	VMOVUPS       (R11), K1, Z9
+	VMOVUPS       (R13), K1, Z9
 	VMOVUPS       Z10, Z12
 	VFMADD132PS   Z2, Z1, Z12
-	VADDPS        1088(R11), Z7, Z14
+	VADDPS        1088(R13), Z7, Z14
 	VCMPPS        $0x15, Z0, Z10, K1
 	VPCMPEQD.BCST constants<>+576(SB), Z8, K2
 	VSUBPS        Z1, Z12, Z11
-	VMOVUPS       1088(R11), K2, Z9
+	VMOVUPS       1088(R13), K2, Z9
 	VFNMADD132PS  Z3, Z10, Z11
 	VMOVUPS       Z14, Z15
 	VPERMPS       Z6, Z12, Z13
 	VFMADD132PS   Z2, Z1, Z15
-	VADDPS        2176(R11), Z7, Z16
+	VADDPS        2176(R13), Z7, Z16
 	VPSLLD        $0x14, Z12, Z12
 	VCMPPS        $0x15, Z0, Z14, K2
 	VPCMPEQD.BCST constants<>+608(SB), Z8, K3
 	VPADDD        Z13, Z12, Z12
 	VSUBPS        Z1, Z15, Z18
-	VMOVUPS       2176(R11), K3, Z9
+	VMOVUPS       2176(R13), K3, Z9
 	VMOVUPS       Z4, Z13
 	VFNMADD132PS  Z3, Z14, Z18
 	VMOVUPS       Z16, Z20
 	VFMADD213PS   Z5, Z11, Z13
 	VPERMPS       Z6, Z15, Z19
 	VFMADD132PS   Z2, Z1, Z20
-	VADDPS        3264(R11), Z7, Z21
+	VADDPS        3264(R13), Z7, Z21
 	VMULPS        Z11, Z11, Z17
 	VPSLLD        $0x14, Z15, Z15
 	VCMPPS        $0x15, Z0, Z16, K3
@@ -12302,16 +12347,16 @@ fetched5:
 	VFMADD213PS   Z11, Z17, Z13
 	VPADDD        Z19, Z15, Z15
 	VSUBPS        Z1, Z20, Z11
-	VMOVUPS       3264(R11), K4, Z9
+	VMOVUPS       3264(R13), K4, Z9
 	VFMADD213PS.Z Z12, Z12, K1, Z13
 	VMOVUPS       Z4, Z12
 	VFNMADD132PS  Z3, Z16, Z11
 	VMOVUPS       Z21, Z19
-	VMOVUPS       Z13, (R11)
+	VMOVUPS       Z13, (R13)
 	VFMADD213PS   Z5, Z18, Z12
 	VPERMPS       Z6, Z20, Z17
 	VFMADD132PS   Z2, Z1, Z19
-	VADDPS        (R9)(R10*1), Z13, Z13
+	VADDPS        (R9)(R11*1), Z13, Z13
 	VMULPS        Z18, Z18, Z22
 	VPSLLD        $0x14, Z20, Z20
 	VCMPPS        $0x15, Z0, Z21, K1
@@ -12319,65 +12364,68 @@ fetched5:
 	VFMADD213PS   Z18, Z22, Z12
 	VPADDD        Z17, Z20, Z20
 	VSUBPS        Z1, Z19, Z13
-	VADDPS        2048(R9), Z10, Z10
+	VADDPS        (R9)(R12*1), Z10, Z10
 	VFMADD213PS.Z Z15, Z15, K2, Z12
 	VMOVUPS       Z4, Z15
 	VFNMADD132PS  Z3, Z21, Z13
 	VMOVUPS       Z10, 2048(R9)
-	VMOVUPS       Z12, 1088(R11)
+	VMOVUPS       Z12, 1088(R13)
 	VFMADD213PS   Z5, Z11, Z15
 	VPERMPS       Z6, Z19, Z10
-	VADDPS        64(R9)(R10*1), Z12, Z12
+	VADDPS        64(R9)(R11*1), Z12, Z12
 	VMULPS        Z11, Z11, Z17
 	VPSLLD        $0x14, Z19, Z19
 	VMOVUPS       Z12, 64(R9)(R10*1)
 	VFMADD213PS   Z11, Z17, Z15
 	VPADDD        Z10, Z19, Z19
-	VADDPS        2112(R9), Z14, Z10
+	VADDPS        64(R9)(R12*1), Z14, Z10
 	VFMADD213PS.Z Z20, Z20, K3, Z15
 	VMOVUPS       Z4, Z11
 	VMOVUPS       Z10, 2112(R9)
-	VMOVUPS       Z15, 2176(R11)
+	VMOVUPS       Z15, 2176(R13)
 	VFMADD213PS   Z5, Z13, Z11
-	VADDPS        128(R9)(R10*1), Z15, Z10
+	VADDPS        128(R9)(R11*1), Z15, Z10
 	VMULPS        Z13, Z13, Z12
 	VMOVUPS       Z10, 128(R9)(R10*1)
 	VFMADD213PS   Z13, Z12, Z11
-	VADDPS        2176(R9), Z16, Z10
+	VADDPS        128(R9)(R12*1), Z16, Z10
 	VFMADD213PS.Z Z19, Z19, K1, Z11
 	VMOVUPS       Z10, 2176(R9)
-	VMOVUPS       Z11, 3264(R11)
-	VADDPS        192(R9)(R10*1), Z11, Z10
+	VMOVUPS       Z11, 3264(R13)
+	VADDPS        192(R9)(R11*1), Z11, Z10
 	VMOVUPS       Z10, 192(R9)(R10*1)
-	VADDPS        2240(R9), Z21, Z10
+	VADDPS        192(R9)(R12*1), Z21, Z10
 	VMOVUPS       Z10, 2240(R9)
-	ADDQ          $0x04, R12
+	ADDQ          $0x04, R14
 	ADDQ          $+256, R9
-	ADDQ          $+4352, R11
+	ADDQ          $+4352, R13
 	VPSUBD.BCST   constants<>+672(SB), Z8, Z8
-	TESTQ         $+15, R12
+	TESTQ         $+15, R14
 	JNE           classes3
 	SUBQ          $+1024, R9
 	XORQ          $+1024, R10
+	MOVQ          $+2048, R12
+	CMPQ          R14, $0x10
+	CMOVQNE       R10, R11
 	JMP           classes3
 
 done4:
 classes6:
-	MOVQ       96(AX), R13
-	SUBQ       R12, R13
-	CMPQ       R13, $0x01
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x01
 	JLT        done7
-	MOVQ       168(AX), R13
-	CMPQ       R13, (AX)
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
 	JEQ        fetched8
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
 fetched8:
-	VADDPS        (R11), Z7, Z10
+	VADDPS        (R13), Z7, Z10
 	VPCMPEQD.BCST constants<>+544(SB), Z8, K1
-	VMOVUPS       (R11), K1, Z9
+	VMOVUPS       (R13), K1, Z9
 	VMOVUPS       Z10, Z12
 	VFMADD132PS   Z2, Z1, Z12
 	VCMPPS        $0x15, Z0, Z10, K1
@@ -12391,19 +12439,22 @@ fetched8:
 	VMULPS        Z11, Z11, Z14
 	VFMADD213PS   Z11, Z14, Z13
 	VFMADD213PS.Z Z12, Z12, K1, Z13
-	VMOVUPS       Z13, (R11)
-	VADDPS        (R9)(R10*1), Z13, Z11
+	VMOVUPS       Z13, (R13)
+	VADDPS        (R9)(R11*1), Z13, Z11
 	VMOVUPS       Z11, (R9)(R10*1)
-	VADDPS        2048(R9), Z10, Z10
+	VADDPS        (R9)(R12*1), Z10, Z10
 	VMOVUPS       Z10, 2048(R9)
-	ADDQ          $0x01, R12
+	ADDQ          $0x01, R14
 	ADDQ          $+64, R9
-	ADDQ          $+1088, R11
+	ADDQ          $+1088, R13
 	VPSUBD.BCST   constants<>+576(SB), Z8, Z8
-	TESTQ         $+15, R12
+	TESTQ         $+15, R14
 	JNE           classes6
 	SUBQ          $+1024, R9
 	XORQ          $+1024, R10
+	MOVQ          $+2048, R12
+	CMPQ          R14, $0x10
+	CMOVQNE       R10, R11
 	JMP           classes6
 
 done7:
@@ -12490,7 +12541,7 @@ two9:
 	ADDQ    $0x40, DX
 	ADDQ    $+16, BX
 	CMPQ    BX, SI
-	JLT     loop1
+	JLT     loop2
 	VZEROUPPER
 	RET
 
@@ -12539,7 +12590,7 @@ class2:
 	RET
 
 // func planeSumExpClasswiseFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -12554,11 +12605,19 @@ TEXT ·planeSumExpClasswiseFloat32AVX512(SB), NOSPLIT, $0-8
 	VMOVUPS      constants<>+480(SB), Z6
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         88(AX), BX
-	MOVQ         88(AX), SI
-	ADDQ         80(AX), SI
+	VBROADCASTSS constants<>+544(SB), Z7
+	MOVQ         56(AX), BX
+	MOVQ         $+4032, SI
 
-loop1:
+clear1:
+	VMOVUPS Z7, (BX)(SI*1)
+	SUBQ    $0x40, SI
+	JGE     clear1
+	MOVQ    88(AX), BX
+	MOVQ    88(AX), SI
+	ADDQ    80(AX), SI
+
+loop2:
 	MOVQ         BX, DI
 	SUBQ         88(AX), DI
 	SHLQ         $0x02, DI
@@ -12568,39 +12627,34 @@ loop1:
 	VMOVDQU32    (DX), Z8
 	VBROADCASTSS constants<>+544(SB), Z9
 	MOVQ         56(AX), R9
-	VBROADCASTSS constants<>+544(SB), Z10
-	MOVQ         $+3008, R10
-
-clear2:
-	VMOVUPS Z10, (R9)(R10*1)
-	SUBQ    $0x40, R10
-	JGE     clear2
-	MOVQ    CX, R11
-	XORQ    R12, R12
-	XORQ    R10, R10
+	XORQ         R10, R10
+	MOVQ         $+4096, R11
+	MOVQ         R11, R12
+	MOVQ         CX, R13
+	XORQ         R14, R14
 
 classes3:
-	MOVQ       96(AX), R13
-	SUBQ       R12, R13
-	CMPQ       R13, $0x01
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x01
 	JLT        done4
-	MOVQ       168(AX), R13
-	CMPQ       R13, (AX)
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
 	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
 fetched5:
-	VADDPS        (R11), Z7, Z10
-	MOVQ          32(AX), R13
-	VBROADCASTSS  (R13)(R12*4), Z11
+	VADDPS        (R13), Z7, Z10
+	MOVQ          32(AX), R15
+	VBROADCASTSS  (R15)(R14*4), Z11
 	VMULPS        Z10, Z11, Z12
 	VBROADCASTSS  constants<>+544(SB), Z13
 	VCMPPS        $0x04, Z13, Z11, K1
 	VMOVAPS.Z     Z12, K1, Z12
 	VPCMPEQD.BCST constants<>+544(SB), Z8, K1
-	VMOVUPS       (R11), K1, Z9
+	VMOVUPS       (R13), K1, Z9
 	VMOVUPS       Z10, Z13
 	VFMADD132PS   Z2, Z1, Z13
 	VCMPPS        $0x15, Z0, Z10, K1
@@ -12614,19 +12668,22 @@ fetched5:
 	VMULPS        Z11, Z11, Z14
 	VFMADD213PS   Z11, Z14, Z10
 	VFMADD213PS.Z Z13, Z13, K1, Z10
-	VMOVUPS       Z10, (R11)
-	VADDPS        (R9)(R10*1), Z10, Z10
+	VMOVUPS       Z10, (R13)
+	VADDPS        (R9)(R11*1), Z10, Z10
 	VMOVUPS       Z10, (R9)(R10*1)
-	VADDPS        2048(R9), Z12, Z10
+	VADDPS        (R9)(R12*1), Z12, Z10
 	VMOVUPS       Z10, 2048(R9)
-	ADDQ          $0x01, R12
+	ADDQ          $0x01, R14
 	ADDQ          $+64, R9
-	ADDQ          $+1088, R11
+	ADDQ          $+1088, R13
 	VPSUBD.BCST   constants<>+576(SB), Z8, Z8
-	TESTQ         $+15, R12
+	TESTQ         $+15, R14
 	JNE           classes3
 	SUBQ          $+1024, R9
 	XORQ          $+1024, R10
+	MOVQ          $+2048, R12
+	CMPQ          R14, $0x10
+	CMOVQNE       R10, R11
 	JMP           classes3
 
 done4:
@@ -12713,7 +12770,7 @@ two6:
 	ADDQ    $0x40, DX
 	ADDQ    $+16, BX
 	CMPQ    BX, SI
-	JLT     loop1
+	JLT     loop2
 	VZEROUPPER
 	RET
 
@@ -12765,7 +12822,7 @@ class2:
 	RET
 
 // func planeSumExpDenseFloat32AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -12781,48 +12838,51 @@ TEXT ·planeSumExpDenseFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
-	MOVQ         88(AX), BX
-	MOVQ         88(AX), SI
-	ADDQ         80(AX), SI
+	VBROADCASTSS constants<>+544(SB), Z7
+	MOVQ         56(AX), BX
+	MOVQ         $+4032, SI
 
-loop1:
-	MOVQ         BX, DI
-	SUBQ         88(AX), DI
-	SHLQ         $0x02, DI
-	ADDQ         168(AX), DI
-	MOVQ         176(AX), R8
-	VMOVUPS      384(AX)(BX*4), Z7
-	MOVQ         56(AX), R9
-	VBROADCASTSS constants<>+544(SB), Z8
-	MOVQ         $+4032, R10
+clear1:
+	VMOVUPS Z7, (BX)(SI*1)
+	SUBQ    $0x40, SI
+	JGE     clear1
+	MOVQ    88(AX), BX
+	MOVQ    88(AX), SI
+	ADDQ    80(AX), SI
 
-clear2:
-	VMOVUPS Z8, (R9)(R10*1)
-	SUBQ    $0x40, R10
-	JGE     clear2
-	MOVQ    CX, R11
-	XORQ    R12, R12
+loop2:
+	MOVQ    BX, DI
+	SUBQ    88(AX), DI
+	SHLQ    $0x02, DI
+	ADDQ    168(AX), DI
+	MOVQ    176(AX), R8
+	VMOVUPS 384(AX)(BX*4), Z7
+	MOVQ    56(AX), R9
 	XORQ    R10, R10
+	MOVQ    $+4096, R11
+	MOVQ    R11, R12
+	MOVQ    CX, R13
+	XORQ    R14, R14
 
 classes3:
-	MOVQ       96(AX), R13
-	SUBQ       R12, R13
-	CMPQ       R13, $0x01
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x01
 	JLT        done4
-	MOVQ       168(AX), R13
-	CMPQ       R13, (AX)
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
 	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
 fetched5:
-	VADDPS        (R11), Z7, Z8
-	VMOVUPS       (R11)(DX*1), Z9
-	MOVQ          40(AX), R13
-	VBROADCASTSS  (R13)(R12*4), Z10
-	MOVQ          32(AX), R13
-	VBROADCASTSS  (R13)(R12*4), Z11
+	VADDPS        (R13), Z7, Z8
+	VMOVUPS       (R13)(DX*1), Z9
+	MOVQ          40(AX), R15
+	VBROADCASTSS  (R15)(R14*4), Z10
+	MOVQ          32(AX), R15
+	VBROADCASTSS  (R15)(R14*4), Z11
 	VFMADD213PS   Z11, Z10, Z9
 	VMULPS        Z8, Z9, Z10
 	VBROADCASTSS  constants<>+544(SB), Z11
@@ -12841,20 +12901,23 @@ fetched5:
 	VMULPS        Z11, Z11, Z13
 	VFMADD213PS   Z11, Z13, Z8
 	VFMADD213PS.Z Z12, Z12, K1, Z8
-	VMOVUPS       Z8, (R11)
-	VADDPS        (R9)(R10*1), Z8, Z8
+	VMOVUPS       Z8, (R13)
+	VADDPS        (R9)(R11*1), Z8, Z8
 	VMOVUPS       Z8, (R9)(R10*1)
-	VADDPS        2048(R9), Z10, Z8
+	VADDPS        (R9)(R12*1), Z10, Z8
 	VMOVUPS       Z8, 2048(R9)
-	VADDPS        3072(R9), Z9, Z8
+	VADDPS        1024(R9)(R12*1), Z9, Z8
 	VMOVUPS       Z8, 3072(R9)
-	ADDQ          $0x01, R12
+	ADDQ          $0x01, R14
 	ADDQ          $+64, R9
-	ADDQ          $+1088, R11
-	TESTQ         $+15, R12
+	ADDQ          $+1088, R13
+	TESTQ         $+15, R14
 	JNE           classes3
 	SUBQ          $+1024, R9
 	XORQ          $+1024, R10
+	MOVQ          $+2048, R12
+	CMPQ          R14, $0x10
+	CMOVQNE       R10, R11
 	JMP           classes3
 
 done4:
@@ -12963,7 +13026,7 @@ two6:
 	ADDQ    $0x40, CX
 	ADDQ    $+16, BX
 	CMPQ    BX, SI
-	JLT     loop1
+	JLT     loop2
 	VZEROUPPER
 	RET
 
@@ -14331,7 +14394,7 @@ done3:
 	RET
 
 // func planeSumExpUniformFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -14351,11 +14414,19 @@ TEXT ·planeSumExpUniformFloat64AVX512(SB), NOSPLIT, $0-8
 	VMOVUPD      constants<>+2656(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         88(AX), BX
-	MOVQ         88(AX), SI
-	ADDQ         80(AX), SI
+	VBROADCASTSD constants<>+544(SB), Z12
+	MOVQ         56(AX), BX
+	MOVQ         $+1984, SI
 
-loop1:
+clear1:
+	VMOVUPD Z12, (BX)(SI*1)
+	SUBQ    $0x40, SI
+	JGE     clear1
+	MOVQ    88(AX), BX
+	MOVQ    88(AX), SI
+	ADDQ    80(AX), SI
+
+loop2:
 	MOVQ         BX, DI
 	SUBQ         88(AX), DI
 	SHLQ         $0x03, DI
@@ -14365,24 +14436,19 @@ loop1:
 	VPMOVSXDQ    (DX), Z13
 	VBROADCASTSD constants<>+544(SB), Z14
 	MOVQ         56(AX), R9
-	VBROADCASTSD constants<>+544(SB), Z15
-	MOVQ         $+1472, R10
-
-clear2:
-	VMOVUPD Z15, (R9)(R10*1)
-	SUBQ    $0x40, R10
-	JGE     clear2
-	MOVQ    CX, R11
-	XORQ    R12, R12
-	XORQ    R10, R10
+	XORQ         R10, R10
+	MOVQ         $+4096, R11
+	MOVQ         R11, R12
+	MOVQ         CX, R13
+	XORQ         R14, R14
 
 classes3:
-	MOVQ       96(AX), R13
-	SUBQ       R12, R13
-	CMPQ       R13, $0x04
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x04
 	JLT        done4
-	MOVQ       168(AX), R13
-	CMPQ       R13, (AX)
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
 	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
@@ -14398,20 +14464,20 @@ classes3:
 	ADDQ       184(AX), DI
 
 fetched5:
-	VADDPD        (R11), Z12, Z15
+	VADDPD        (R13), Z12, Z15
 	VPCMPEQQ.BCST constants<>+544(SB), Z13, K1
-	VMOVUPD       (R11), K1, Z14
+	VMOVUPD       (R13), K1, Z14
 	VMOVUPD       Z15, Z17
 	VFMADD132PD   Z2, Z1, Z17
 	VCMPPD        $0x15, Z0, Z15, K1
 	VSUBPD        Z1, Z17, Z16
 	VMOVUPD       Z15, Z18
 	VFNMADD231PD  Z3, Z16, Z18
-	VADDPD        2176(R11), Z12, Z19
+	VADDPD        2176(R13), Z12, Z19
 	VFNMADD231PD  Z4, Z16, Z18
 	VPCMPEQQ.BCST constants<>+1664(SB), Z13, K2
 	VPERMPD       Z11, Z17, Z16
-	VMOVUPD       2176(R11), K2, Z14
+	VMOVUPD       2176(R13), K2, Z14
 	VPSLLQ        $0x31, Z17, Z17
 	VMOVUPD       Z19, Z20
 	VPADDQ        Z16, Z17, Z17
@@ -14424,13 +14490,13 @@ fetched5:
 	VMOVUPD       Z19, Z22
 	VFMADD213PD   Z8, Z18, Z16
 	VFNMADD231PD  Z3, Z21, Z22
-	VADDPD        4352(R11), Z12, Z24
+	VADDPD        4352(R13), Z12, Z24
 	VFMADD213PD   Z9, Z18, Z16
 	VFNMADD231PD  Z4, Z21, Z22
 	VPCMPEQQ.BCST constants<>+1696(SB), Z13, K3
 	VFMADD213PD   Z10, Z18, Z16
 	VPERMPD       Z11, Z20, Z23
-	VMOVUPD       4352(R11), K3, Z14
+	VMOVUPD       4352(R13), K3, Z14
 	VMULPD        Z18, Z18, Z21
 	VPSLLQ        $0x31, Z20, Z20
 	VMOVUPD       Z24, Z25
@@ -14440,24 +14506,24 @@ fetched5:
 	VFMADD213PD.Z Z17, Z17, K1, Z16
 	VMOVUPD       Z5, Z17
 	VCMPPD        $0x15, Z0, Z24, K1
-	VMOVUPD       Z16, (R11)
+	VMOVUPD       Z16, (R13)
 	VFMADD213PD   Z6, Z22, Z17
 	VSUBPD        Z1, Z25, Z18
-	VADDPD        (R9)(R10*1), Z16, Z16
+	VADDPD        (R9)(R11*1), Z16, Z16
 	VFMADD213PD   Z7, Z22, Z17
 	VMOVUPD       Z24, Z21
 	VMOVUPD       Z16, (R9)(R10*1)
 	VFMADD213PD   Z8, Z22, Z17
 	VFNMADD231PD  Z3, Z18, Z21
-	VADDPD        6528(R11), Z12, Z16
-	VADDPD        1024(R9), Z15, Z15
+	VADDPD        6528(R13), Z12, Z16
+	VADDPD        (R9)(R12*1), Z15, Z15
 	VFMADD213PD   Z9, Z22, Z17
 	VFNMADD231PD  Z4, Z18, Z21
 	VPCMPEQQ.BCST constants<>+1728(SB), Z13, K3
 	VMOVUPD       Z15, 1024(R9)
 	VFMADD213PD   Z10, Z22, Z17
 	VPERMPD       Z11, Z25, Z18
-	VMOVUPD       6528(R11), K3, Z14
+	VMOVUPD       6528(R13), K3, Z14
 	VMULPD        Z22, Z22, Z15
 	VPSLLQ        $0x31, Z25, Z25
 	VMOVUPD       Z16, Z23
@@ -14467,16 +14533,16 @@ fetched5:
 	VFMADD213PD.Z Z20, Z20, K2, Z17
 	VMOVUPD       Z5, Z15
 	VCMPPD        $0x15, Z0, Z16, K2
-	VMOVUPD       Z17, 2176(R11)
+	VMOVUPD       Z17, 2176(R13)
 	VFMADD213PD   Z6, Z21, Z15
 	VSUBPD        Z1, Z23, Z18
-	VADDPD        64(R9)(R10*1), Z17, Z17
+	VADDPD        64(R9)(R11*1), Z17, Z17
 	VFMADD213PD   Z7, Z21, Z15
 	VMOVUPD       Z16, Z20
 	VMOVUPD       Z17, 64(R9)(R10*1)
 	VFMADD213PD   Z8, Z21, Z15
 	VFNMADD231PD  Z3, Z18, Z20
-	VADDPD        1088(R9), Z19, Z17
+	VADDPD        64(R9)(R12*1), Z19, Z17
 	VFMADD213PD   Z9, Z21, Z15
 	VFNMADD231PD  Z4, Z18, Z20
 	VMOVUPD       Z17, 1088(R9)
@@ -14488,51 +14554,54 @@ fetched5:
 	VPADDQ        Z18, Z23, Z23
 	VFMADD213PD.Z Z25, Z25, K1, Z15
 	VMOVUPD       Z5, Z17
-	VMOVUPD       Z15, 4352(R11)
+	VMOVUPD       Z15, 4352(R13)
 	VFMADD213PD   Z6, Z20, Z17
-	VADDPD        128(R9)(R10*1), Z15, Z15
+	VADDPD        128(R9)(R11*1), Z15, Z15
 	VFMADD213PD   Z7, Z20, Z17
 	VMOVUPD       Z15, 128(R9)(R10*1)
 	VFMADD213PD   Z8, Z20, Z17
-	VADDPD        1152(R9), Z24, Z15
+	VADDPD        128(R9)(R12*1), Z24, Z15
 	VFMADD213PD   Z9, Z20, Z17
 	VMOVUPD       Z15, 1152(R9)
 	VFMADD213PD   Z10, Z20, Z17
 	VMULPD        Z20, Z20, Z15
 	VFMADD213PD   Z20, Z15, Z17
 	VFMADD213PD.Z Z23, Z23, K2, Z17
-	VMOVUPD       Z17, 6528(R11)
-	VADDPD        192(R9)(R10*1), Z17, Z15
+	VMOVUPD       Z17, 6528(R13)
+	VADDPD        192(R9)(R11*1), Z17, Z15
 	VMOVUPD       Z15, 192(R9)(R10*1)
-	VADDPD        1216(R9), Z16, Z15
+	VADDPD        192(R9)(R12*1), Z16, Z15
 	VMOVUPD       Z15, 1216(R9)
-	ADDQ          $0x04, R12
+	ADDQ          $0x04, R14
 	ADDQ          $+256, R9
-	ADDQ          $+8704, R11
+	ADDQ          $+8704, R13
 	VPSUBQ.BCST   constants<>+1760(SB), Z13, Z13
-	TESTQ         $+7, R12
+	TESTQ         $+7, R14
 	JNE           classes3
 	SUBQ          $+512, R9
 	XORQ          $+512, R10
+	MOVQ          $+1024, R12
+	CMPQ          R14, $0x08
+	CMOVQNE       R10, R11
 	JMP           classes3
 
 done4:
 classes6:
-	MOVQ       96(AX), R13
-	SUBQ       R12, R13
-	CMPQ       R13, $0x01
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x01
 	JLT        done7
-	MOVQ       168(AX), R13
-	CMPQ       R13, (AX)
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
 	JEQ        fetched8
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
 fetched8:
-	VADDPD        (R11), Z12, Z15
+	VADDPD        (R13), Z12, Z15
 	VPCMPEQQ.BCST constants<>+544(SB), Z13, K1
-	VMOVUPD       (R11), K1, Z14
+	VMOVUPD       (R13), K1, Z14
 	VMOVUPD       Z15, Z17
 	VFMADD132PD   Z2, Z1, Z17
 	VCMPPD        $0x15, Z0, Z15, K1
@@ -14552,19 +14621,22 @@ fetched8:
 	VMULPD        Z18, Z18, Z19
 	VFMADD213PD   Z18, Z19, Z16
 	VFMADD213PD.Z Z17, Z17, K1, Z16
-	VMOVUPD       Z16, (R11)
-	VADDPD        (R9)(R10*1), Z16, Z16
+	VMOVUPD       Z16, (R13)
+	VADDPD        (R9)(R11*1), Z16, Z16
 	VMOVUPD       Z16, (R9)(R10*1)
-	VADDPD        1024(R9), Z15, Z15
+	VADDPD        (R9)(R12*1), Z15, Z15
 	VMOVUPD       Z15, 1024(R9)
-	ADDQ          $0x01, R12
+	ADDQ          $0x01, R14
 	ADDQ          $+64, R9
-	ADDQ          $+2176, R11
+	ADDQ          $+2176, R13
 	VPSUBQ.BCST   constants<>+1664(SB), Z13, Z13
-	TESTQ         $+7, R12
+	TESTQ         $+7, R14
 	JNE           classes6
 	SUBQ          $+512, R9
 	XORQ          $+512, R10
+	MOVQ          $+1024, R12
+	CMPQ          R14, $0x08
+	CMOVQNE       R10, R11
 	JMP           classes6
 
 done7:
@@ -14615,7 +14687,7 @@ two9:
 	ADDQ    $0x20, DX
 	ADDQ    $+8, BX
 	CMPQ    BX, SI
-	JLT     loop1
+	JLT     loop2
 	VZEROUPPER
 	RET
 
@@ -14664,7 +14736,7 @@ class2:
 	RET
 
 // func planeSumExpClasswiseFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -14684,11 +14756,19 @@ TEXT ·planeSumExpClasswiseFloat64AVX512(SB), NOSPLIT, $0-8
 	VMOVUPD      constants<>+2656(SB), Z11
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
-	MOVQ         88(AX), BX
-	MOVQ         88(AX), SI
-	ADDQ         80(AX), SI
+	VBROADCASTSD constants<>+544(SB), Z12
+	MOVQ         56(AX), BX
+	MOVQ         $+1984, SI
 
-loop1:
+clear1:
+	VMOVUPD Z12, (BX)(SI*1)
+	SUBQ    $0x40, SI
+	JGE     clear1
+	MOVQ    88(AX), BX
+	MOVQ    88(AX), SI
+	ADDQ    80(AX), SI
+
+loop2:
 	MOVQ         BX, DI
 	SUBQ         88(AX), DI
 	SHLQ         $0x03, DI
@@ -14698,39 +14778,34 @@ loop1:
 	VPMOVSXDQ    (DX), Z13
 	VBROADCASTSD constants<>+544(SB), Z14
 	MOVQ         56(AX), R9
-	VBROADCASTSD constants<>+544(SB), Z15
-	MOVQ         $+1472, R10
-
-clear2:
-	VMOVUPD Z15, (R9)(R10*1)
-	SUBQ    $0x40, R10
-	JGE     clear2
-	MOVQ    CX, R11
-	XORQ    R12, R12
-	XORQ    R10, R10
+	XORQ         R10, R10
+	MOVQ         $+4096, R11
+	MOVQ         R11, R12
+	MOVQ         CX, R13
+	XORQ         R14, R14
 
 classes3:
-	MOVQ       96(AX), R13
-	SUBQ       R12, R13
-	CMPQ       R13, $0x01
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x01
 	JLT        done4
-	MOVQ       168(AX), R13
-	CMPQ       R13, (AX)
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
 	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
 fetched5:
-	VADDPD        (R11), Z12, Z15
-	MOVQ          32(AX), R13
-	VBROADCASTSD  (R13)(R12*8), Z16
+	VADDPD        (R13), Z12, Z15
+	MOVQ          32(AX), R15
+	VBROADCASTSD  (R15)(R14*8), Z16
 	VMULPD        Z15, Z16, Z17
 	VBROADCASTSD  constants<>+544(SB), Z18
 	VCMPPD        $0x04, Z18, Z16, K1
 	VMOVAPD.Z     Z17, K1, Z17
 	VPCMPEQQ.BCST constants<>+544(SB), Z13, K1
-	VMOVUPD       (R11), K1, Z14
+	VMOVUPD       (R13), K1, Z14
 	VMOVUPD       Z15, Z18
 	VFMADD132PD   Z2, Z1, Z18
 	VCMPPD        $0x15, Z0, Z15, K1
@@ -14749,19 +14824,22 @@ fetched5:
 	VMULPD        Z15, Z15, Z19
 	VFMADD213PD   Z15, Z19, Z16
 	VFMADD213PD.Z Z18, Z18, K1, Z16
-	VMOVUPD       Z16, (R11)
-	VADDPD        (R9)(R10*1), Z16, Z15
+	VMOVUPD       Z16, (R13)
+	VADDPD        (R9)(R11*1), Z16, Z15
 	VMOVUPD       Z15, (R9)(R10*1)
-	VADDPD        1024(R9), Z17, Z15
+	VADDPD        (R9)(R12*1), Z17, Z15
 	VMOVUPD       Z15, 1024(R9)
-	ADDQ          $0x01, R12
+	ADDQ          $0x01, R14
 	ADDQ          $+64, R9
-	ADDQ          $+2176, R11
+	ADDQ          $+2176, R13
 	VPSUBQ.BCST   constants<>+1664(SB), Z13, Z13
-	TESTQ         $+7, R12
+	TESTQ         $+7, R14
 	JNE           classes3
 	SUBQ          $+512, R9
 	XORQ          $+512, R10
+	MOVQ          $+1024, R12
+	CMPQ          R14, $0x08
+	CMOVQNE       R10, R11
 	JMP           classes3
 
 done4:
@@ -14812,7 +14890,7 @@ two6:
 	ADDQ    $0x20, DX
 	ADDQ    $+8, BX
 	CMPQ    BX, SI
-	JLT     loop1
+	JLT     loop2
 	VZEROUPPER
 	RET
 
@@ -14864,7 +14942,7 @@ class2:
 	RET
 
 // func planeSumExpDenseFloat64AVX512(a *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	PCALIGN $0x40
 	MOVQ    a+0(FP), AX
@@ -14885,48 +14963,51 @@ TEXT ·planeSumExpDenseFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         24(AX), DX
 	SUBQ         CX, DX
-	MOVQ         88(AX), BX
-	MOVQ         88(AX), SI
-	ADDQ         80(AX), SI
+	VBROADCASTSD constants<>+544(SB), Z12
+	MOVQ         56(AX), BX
+	MOVQ         $+1984, SI
 
-loop1:
-	MOVQ         BX, DI
-	SUBQ         88(AX), DI
-	SHLQ         $0x03, DI
-	ADDQ         168(AX), DI
-	MOVQ         176(AX), R8
-	VMOVUPD      384(AX)(BX*8), Z12
-	MOVQ         56(AX), R9
-	VBROADCASTSD constants<>+544(SB), Z13
-	MOVQ         $+1984, R10
+clear1:
+	VMOVUPD Z12, (BX)(SI*1)
+	SUBQ    $0x40, SI
+	JGE     clear1
+	MOVQ    88(AX), BX
+	MOVQ    88(AX), SI
+	ADDQ    80(AX), SI
 
-clear2:
-	VMOVUPD Z13, (R9)(R10*1)
-	SUBQ    $0x40, R10
-	JGE     clear2
-	MOVQ    CX, R11
-	XORQ    R12, R12
+loop2:
+	MOVQ    BX, DI
+	SUBQ    88(AX), DI
+	SHLQ    $0x03, DI
+	ADDQ    168(AX), DI
+	MOVQ    176(AX), R8
+	VMOVUPD 384(AX)(BX*8), Z12
+	MOVQ    56(AX), R9
 	XORQ    R10, R10
+	MOVQ    $+4096, R11
+	MOVQ    R11, R12
+	MOVQ    CX, R13
+	XORQ    R14, R14
 
 classes3:
-	MOVQ       96(AX), R13
-	SUBQ       R12, R13
-	CMPQ       R13, $0x01
+	MOVQ       96(AX), R15
+	SUBQ       R14, R15
+	CMPQ       R15, $0x01
 	JLT        done4
-	MOVQ       168(AX), R13
-	CMPQ       R13, (AX)
+	MOVQ       168(AX), R15
+	CMPQ       R15, (AX)
 	JEQ        fetched5
 	PREFETCHT1 (DI)
 	PREFETCHT1 (DI)(R8*1)
 	ADDQ       184(AX), DI
 
 fetched5:
-	VADDPD        (R11), Z12, Z13
-	VMOVUPD       (R11)(DX*1), Z14
-	MOVQ          40(AX), R13
-	VBROADCASTSD  (R13)(R12*8), Z15
-	MOVQ          32(AX), R13
-	VBROADCASTSD  (R13)(R12*8), Z16
+	VADDPD        (R13), Z12, Z13
+	VMOVUPD       (R13)(DX*1), Z14
+	MOVQ          40(AX), R15
+	VBROADCASTSD  (R15)(R14*8), Z15
+	MOVQ          32(AX), R15
+	VBROADCASTSD  (R15)(R14*8), Z16
 	VFMADD213PD   Z16, Z15, Z14
 	VMULPD        Z13, Z14, Z15
 	VBROADCASTSD  constants<>+544(SB), Z16
@@ -14950,20 +15031,23 @@ fetched5:
 	VMULPD        Z13, Z13, Z18
 	VFMADD213PD   Z13, Z18, Z16
 	VFMADD213PD.Z Z17, Z17, K1, Z16
-	VMOVUPD       Z16, (R11)
-	VADDPD        (R9)(R10*1), Z16, Z13
+	VMOVUPD       Z16, (R13)
+	VADDPD        (R9)(R11*1), Z16, Z13
 	VMOVUPD       Z13, (R9)(R10*1)
-	VADDPD        1024(R9), Z15, Z13
+	VADDPD        (R9)(R12*1), Z15, Z13
 	VMOVUPD       Z13, 1024(R9)
-	VADDPD        1536(R9), Z14, Z13
+	VADDPD        512(R9)(R12*1), Z14, Z13
 	VMOVUPD       Z13, 1536(R9)
-	ADDQ          $0x01, R12
+	ADDQ          $0x01, R14
 	ADDQ          $+64, R9
-	ADDQ          $+2176, R11
-	TESTQ         $+7, R12
+	ADDQ          $+2176, R13
+	TESTQ         $+7, R14
 	JNE           classes3
 	SUBQ          $+512, R9
 	XORQ          $+512, R10
+	MOVQ          $+1024, R12
+	CMPQ          R14, $0x08
+	CMOVQNE       R10, R11
 	JMP           classes3
 
 done4:
@@ -15024,7 +15108,7 @@ two6:
 	ADDQ    $0x40, CX
 	ADDQ    $+8, BX
 	CMPQ    BX, SI
-	JLT     loop1
+	JLT     loop2
 	VZEROUPPER
 	RET
 

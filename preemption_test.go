@@ -150,6 +150,9 @@ func BenchmarkPreemptionGC(b *testing.B) {
 
 // TestPreemptionNotices plants a kernel's call that takes too long.
 func TestPreemptionNotices(t *testing.T) {
+	if runtime.GOMAXPROCS(0) == 1 {
+		t.Skip("NOT TESTED: on one CPU, the garbage collector's turn comes after a call, and it never waits for one")
+	}
 	ks := callable(t)
 	k := ks[slices.IndexFunc(ks, func(k kernel) bool { return k.op == opMax && k.element == 0 })]
 	a := kernelArgs(t, k, maxSlots, 1)

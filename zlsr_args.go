@@ -42,7 +42,7 @@ type view struct {
 	u      unsafe.Pointer // coefficients of the classes
 	w      unsafe.Pointer // factors of distribution targets for the classes
 	labels unsafe.Pointer // int32 for each row; rows with one below 0 are skipped
-	lanesE unsafe.Pointer // lanes of Σe, rowBlocks × Lanes bytes for each row
+	lanesE unsafe.Pointer // lanes of Σe, rowBlocks × Lanes bytes for each row; to kernels for planes, of all sums, with zeros behind them
 	lanesD unsafe.Pointer // lanes of Σd or Σa·d
 	lanesA unsafe.Pointer // lanes of Σa
 	rows   int            // number of rows
@@ -107,8 +107,8 @@ type args struct {
 	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABI733f9050_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABIa2ad7f57_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABI733f9050_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABIa2ad7f57_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

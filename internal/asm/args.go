@@ -1,6 +1,10 @@
 package asm
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/golsr/lsr/internal/coef"
+)
 
 // A Field is a member of the struct that kernels get a pointer to. Each is one or more words of 8 bytes.
 type Field struct {
@@ -18,6 +22,9 @@ const (
 	Pad        = 8
 	PlaneSlots = Slots + 16
 )
+
+// PlaneZeros is how far behind lanesE kernels for planes find zeros: behind all sums, of any instruction set.
+const PlaneZeros = 4 * coef.Lanes * coef.Lanes / 4
 
 // Pairs is how many rows of two classes a kernel takes at once, and PairStep what their number is a multiple of. PairSlots is how far
 // apart arrays for them are: not a page either.
@@ -50,7 +57,7 @@ var View = []Field{
 	{"u", pointer, 1, "coefficients of the classes"},
 	{"w", pointer, 1, "factors of distribution targets for the classes"},
 	{"labels", pointer, 1, "int32 for each row; rows with one below 0 are skipped"},
-	{"lanesE", pointer, 1, "lanes of Σe, rowBlocks × Lanes bytes for each row"},
+	{"lanesE", pointer, 1, "lanes of Σe, rowBlocks × Lanes bytes for each row; to kernels for planes, of all sums, with zeros behind them"},
 	{"lanesD", pointer, 1, "lanes of Σd or Σa·d"},
 	{"lanesA", pointer, 1, "lanes of Σa"},
 	{"rows", integer, 1, "number of rows"},

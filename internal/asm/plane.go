@@ -114,8 +114,11 @@ const (
 
 // laneAt is where a lane of a sum is, or of those behind it.
 func (b *builder) laneAt(base reg.Register, sum, lane int) operand.Mem {
-	return operand.Mem{Base: base, Disp: (sum*b.planeLanes() + lane) * b.vectorBytes()}
+	return operand.Mem{Base: base, Disp: sum*b.lanesBytes() + lane*b.vectorBytes()}
 }
+
+// lanesBytes is what the lanes of a sum take.
+func (b *builder) lanesBytes() int { return b.planeLanes() * b.vectorBytes() }
 
 // putMaxima stores the maxima of a vector of rows, negative, in so many vectors behind a slot. It destroys them.
 func (b *builder) putMaxima(m vec, slot reg.Register, vectors int) {
@@ -141,22 +144,26 @@ func (b *builder) planeSum() {
 		b.SUBQ(x, t)
 	}
 
+	b.clearLanes()
 	b.positions(b.width(), labels, []reg.GPVirtual{x}, func(slot reg.GPVirtual) {
 		fetch, st := b.stream(slot), b.newPlaneState(&exp, slot, labels)
-		lane, odd := b.load("lanesE"), b.GP64() // odd is how far behind evenE the sums of the block are
-		b.clearLanes(lane)
+		// How far behind evenE the block's Σe are; from where these and Σd are gone on with, at first from zeros.
+		lane, odd, fromE, fromD := b.load("lanesE"), b.GP64(), b.GP64(), b.GP64()
+		b.XORQ(odd, odd)
+		b.MOVQ(operand.I32(PlaneZeros), fromE)
+		b.MOVQ(fromE, fromD)
 		p, k := b.GP64(), b.GP64()
 		b.MOVQ(x, p)
 		b.XORQ(k, k)
-		b.XORQ(odd, odd)
 		class := func(i int) operand.Mem { return operand.Mem{Base: p, Disp: i * b.planeStep()} }
 		accumulate := func(sum, i int, v vec) {
-			to := b.laneAt(lane, sum, i)
+			total, from, to := b.vector(), at(lane, fromE, 1, i*b.vectorBytes()), b.laneAt(lane, sum, i)
 			if sum == evenE {
 				to.Index, to.Scale = odd, 1
+			} else {
+				from = at(lane, fromD, 1, (sum-sumD)*b.lanesBytes()+i*b.vectorBytes())
 			}
-			total := b.vector()
-			b.add(total, v, to)
+			b.add(total, v, from)
 			b.storeF(total, to, nil)
 		}
 		one := func(i int) {
@@ -193,8 +200,11 @@ func (b *builder) planeSum() {
 			}
 			b.TESTQ(operand.I32(int32(b.planeLanes()-1)), k)
 			b.JNE(operand.LabelRef(loop))
-			b.SUBQ(operand.I32(int32(b.planeLanes()*b.vectorBytes())), lane)
-			b.XORQ(operand.I32(int32(b.planeLanes()*b.vectorBytes())), odd)
+			b.SUBQ(operand.I32(int32(b.lanesBytes())), lane)
+			b.XORQ(operand.I32(int32(b.lanesBytes())), odd)
+			b.MOVQ(operand.I32(int32(sumD*b.lanesBytes())), fromD)
+			b.CMPQ(k, operand.Imm(uint64(b.planeLanes())))
+			b.CMOVQNE(odd, fromE)
 			b.JMP(operand.LabelRef(loop))
 			b.Label(done)
 		}
@@ -235,13 +245,10 @@ func (b *builder) planeSum() {
 	})
 }
 
-// clearLanes clears the lanes of all sums.
-func (b *builder) clearLanes(base reg.Register) {
-	sums, zero, at, clear := sumA, b.zero(), b.GP64(), b.label("clear")
-	if b.Form == Dense {
-		sums++
-	}
-	b.MOVQ(operand.I32(int32((sums*b.planeLanes()-1)*b.vectorBytes())), at)
+// clearLanes clears the lanes of all sums: those that have no class stay 0.
+func (b *builder) clearLanes() {
+	zero, base, at, clear := b.zero(), b.load("lanesE"), b.GP64(), b.label("clear")
+	b.MOVQ(operand.I32(int32((sumA+1)*b.lanesBytes()-b.vectorBytes())), at)
 	b.Label(clear)
 	b.storeF(zero, operand.Mem{Base: base, Index: at, Scale: 1}, nil)
 	b.SUBQ(operand.Imm(uint64(b.vectorBytes())), at)
