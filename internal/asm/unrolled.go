@@ -55,9 +55,7 @@ func (b *builder) planeSumUnrolled() {
 		}
 		scheduled := b.ISA == AVX2 && b.Form == Uniform && !b.double() && b.Classes <= 2*lanes
 		woven, skew := 1, 0 // leaves, as registers allow
-		switch {
-		case b.Form != Uniform || b.double() || scheduled:
-		case b.ISA == AVX512 && b.Classes < 2*lanes:
+		if b.ISA == AVX512 && b.Form == Uniform && !b.double() && b.Classes < 2*lanes {
 			woven, skew = 4, 4
 			if b.Classes > lanes {
 				skew = 8
@@ -138,14 +136,11 @@ func (st *planeState) scheduled(schedule string, x reg.Register, fetch stream, c
 	n, s := len(classes), make([]sums, len(classes))
 	st.interleave(2*n+1, schedule, func(piece int) {
 		if piece == 2*n {
-			for step := 1; step < n; step *= 2 {
-				for i := 2*step - 1; i < n; i += 2 * step {
-					st.add(s[i].d, s[i].d, s[i-step].d)
-				}
-			}
-			for step := 1; step < n; step *= 2 {
-				for i := 2*step - 1; i < n; i += 2 * step {
-					st.add(s[i].e, s[i].e, s[i-step].e)
+			for _, sum := range []func(sums) vec{func(s sums) vec { return s.d }, func(s sums) vec { return s.e }} {
+				for step := 1; step < n; step *= 2 {
+					for i := 2*step - 1; i < n; i += 2 * step {
+						st.add(sum(s[i]), sum(s[i]), sum(s[i-step]))
+					}
 				}
 			}
 			return
