@@ -50,7 +50,7 @@ func kernelArgs(tb testing.TB, k kernel, rows, n int) *args {
 		}
 		return base(m)
 	}
-	a := &args{epsD: .1, epsG: .1, lambda: .01, bias: -1, lowest: math.Inf(-1)}
+	a := &args{epsD: .1, epsG: .1, lambda: .01, bias: -1}
 	a.rows, a.n, a.step, a.eStep = rows, n, 1, 1
 	a.xStride, a.tStride, a.dstStride, a.eStride = n*sizeT, n*sizeT, n*sizeT, n*sizeF
 	elements := n * rows
@@ -85,6 +85,7 @@ func kernelArgs(tb testing.TB, k kernel, rows, n int) *args {
 
 // setSlots sets what kernels for rows find in slots.
 func setSlots[F real](a *args) {
+	*lowestOf[F](a) = F(math.Inf(-1))
 	for i := range a.main {
 		of[F](&a.minus)[i], of[F](&a.f)[i], of[F](&a.g)[i], of[F](&a.smooth)[i] = -1, .1, .2, .02
 	}

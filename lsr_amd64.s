@@ -15,7 +15,7 @@ TEXT ·features(SB), NOSPLIT, $0-4
 	RET
 
 // func maxFloat32AVX2(a *byte)
-// Requires: AVX, AVX2
+// Requires: AVX
 TEXT ·maxFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -25,9 +25,7 @@ TEXT ·maxFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), DX
 	MOVQ         96(AX), BX
 	ANDQ         $-32, BX
-	VMOVSD       112(AX), X0
-	VCVTSD2SS    X0, X0, X0
-	VBROADCASTSS X0, Y0
+	VBROADCASTSS 112(AX), Y0
 	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
@@ -126,9 +124,7 @@ row1:
 	VMOVSS       (CX)(R9*4), X2
 	VMOVSS       X2, 4608(AX)(R8*4)
 	VBROADCASTSS 384(AX)(R8*4), Y2
-	VMOVSD       112(AX), X3
-	VCVTSD2SS    X3, X3, X3
-	VBROADCASTSS X3, Y3
+	VBROADCASTSS 112(AX), Y3
 	XORQ         R9, R9
 
 block4:
@@ -393,14 +389,10 @@ added7:
 	VADDPS       Y7, Y5, Y5
 	MOVQ         56(AX), R9
 	VMOVUPS      Y4, (R9)(SI*1)
+	VMOVUPS      Y5, 32(R9)(SI*1)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y8, (R9)(SI*1)
-	XORQ         $0x20, SI
-	MOVQ         56(AX), R9
-	VMOVUPS      Y5, (R9)(SI*1)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y9, (R9)(SI*1)
-	XORQ         $0x20, SI
+	VMOVUPS      Y9, 32(R9)(SI*1)
 	ORQ          $0x3f, SI
 	INCQ         SI
 	MOVQ         R10, R9
@@ -465,9 +457,7 @@ row1:
 	VMOVSS       (CX)(R10*4), X2
 	VMOVSS       X2, 4608(AX)(R9*4)
 	VBROADCASTSS 384(AX)(R9*4), Y2
-	VMOVSD       112(AX), X3
-	VCVTSD2SS    X3, X3, X3
-	VBROADCASTSS X3, Y3
+	VBROADCASTSS 112(AX), Y3
 	XORQ         R10, R10
 
 block4:
@@ -830,14 +820,10 @@ added7:
 	VADDPS       Y7, Y5, Y5
 	MOVQ         56(AX), R10
 	VMOVUPS      Y4, (R10)(SI*1)
+	VMOVUPS      Y5, 32(R10)(SI*1)
 	MOVQ         64(AX), R10
 	VMOVUPS      Y8, (R10)(SI*1)
-	XORQ         $0x20, SI
-	MOVQ         56(AX), R10
-	VMOVUPS      Y5, (R10)(SI*1)
-	MOVQ         64(AX), R10
-	VMOVUPS      Y9, (R10)(SI*1)
-	XORQ         $0x20, SI
+	VMOVUPS      Y9, 32(R10)(SI*1)
 	ORQ          $0x3f, SI
 	INCQ         SI
 	MOVQ         R11, R10
@@ -967,9 +953,7 @@ row1:
 	VMOVSS       (CX)(R12*4), X2
 	VMOVSS       X2, 4608(AX)(R11*4)
 	VBROADCASTSS 384(AX)(R11*4), Y2
-	VMOVSD       112(AX), X3
-	VCVTSD2SS    X3, X3, X3
-	VBROADCASTSS X3, Y3
+	VBROADCASTSS 112(AX), Y3
 	XORQ         R12, R12
 
 block4:
@@ -1202,18 +1186,19 @@ end7:
 	VADDPS       Y7, Y5, Y5
 	MOVQ         56(AX), R12
 	VMOVUPS      Y4, (R12)(BX*1)
+	MOVQ         BX, R14
+	XORQ         $0x20, R14
+	VMOVUPS      Y5, (R12)(R14*1)
 	MOVQ         64(AX), R12
 	VMOVUPS      Y8, (R12)(BX*1)
+	MOVQ         BX, R14
+	XORQ         $0x20, R14
+	VMOVUPS      Y9, (R12)(R14*1)
 	MOVQ         72(AX), R12
 	VMOVUPS      Y10, (R12)(BX*1)
-	XORQ         $0x20, BX
-	MOVQ         56(AX), R12
-	VMOVUPS      Y5, (R12)(BX*1)
-	MOVQ         64(AX), R12
-	VMOVUPS      Y9, (R12)(BX*1)
-	MOVQ         72(AX), R12
-	VMOVUPS      Y11, (R12)(BX*1)
-	XORQ         $0x20, BX
+	MOVQ         BX, R14
+	XORQ         $0x20, R14
+	VMOVUPS      Y11, (R12)(R14*1)
 	ORQ          $0x3f, BX
 	INCQ         BX
 	MOVQ         R13, R12
@@ -3322,7 +3307,7 @@ loop1:
 	RET
 
 // func maxFloat64AVX2(a *byte)
-// Requires: AVX, AVX2
+// Requires: AVX
 TEXT ·maxFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -3332,8 +3317,7 @@ TEXT ·maxFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), DX
 	MOVQ         96(AX), BX
 	ANDQ         $-16, BX
-	VMOVSD       112(AX), X0
-	VBROADCASTSD X0, Y0
+	VBROADCASTSD 112(AX), Y0
 	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
@@ -3424,8 +3408,7 @@ row1:
 	VMOVSD       (CX)(R8*8), X2
 	VMOVSD       X2, 4608(AX)(DI*8)
 	VBROADCASTSD 384(AX)(DI*8), Y2
-	VMOVSD       112(AX), X3
-	VBROADCASTSD X3, Y3
+	VBROADCASTSD 112(AX), Y3
 	XORQ         R8, R8
 
 block4:
@@ -3614,14 +3597,14 @@ end7:
 	VADDPD       Y7, Y5, Y5
 	MOVQ         56(AX), R8
 	VMOVUPD      Y4, (R8)(BX*1)
+	MOVQ         BX, R10
+	XORQ         $0x20, R10
+	VMOVUPD      Y5, (R8)(R10*1)
 	MOVQ         64(AX), R8
 	VMOVUPD      Y8, (R8)(BX*1)
-	XORQ         $0x20, BX
-	MOVQ         56(AX), R8
-	VMOVUPD      Y5, (R8)(BX*1)
-	MOVQ         64(AX), R8
-	VMOVUPD      Y9, (R8)(BX*1)
-	XORQ         $0x20, BX
+	MOVQ         BX, R10
+	XORQ         $0x20, R10
+	VMOVUPD      Y9, (R8)(R10*1)
 	ORQ          $0x3f, BX
 	INCQ         BX
 	MOVQ         R9, R8
@@ -3678,8 +3661,7 @@ row1:
 	VMOVSD       (CX)(R9*8), X2
 	VMOVSD       X2, 4608(AX)(R8*8)
 	VBROADCASTSD 384(AX)(R8*8), Y2
-	VMOVSD       112(AX), X3
-	VBROADCASTSD X3, Y3
+	VBROADCASTSD 112(AX), Y3
 	XORQ         R9, R9
 
 block4:
@@ -3899,14 +3881,14 @@ end7:
 	VADDPD       Y7, Y5, Y5
 	MOVQ         56(AX), R9
 	VMOVUPD      Y4, (R9)(BX*1)
+	MOVQ         BX, R11
+	XORQ         $0x20, R11
+	VMOVUPD      Y5, (R9)(R11*1)
 	MOVQ         64(AX), R9
 	VMOVUPD      Y8, (R9)(BX*1)
-	XORQ         $0x20, BX
-	MOVQ         56(AX), R9
-	VMOVUPD      Y5, (R9)(BX*1)
-	MOVQ         64(AX), R9
-	VMOVUPD      Y9, (R9)(BX*1)
-	XORQ         $0x20, BX
+	MOVQ         BX, R11
+	XORQ         $0x20, R11
+	VMOVUPD      Y9, (R9)(R11*1)
 	ORQ          $0x3f, BX
 	INCQ         BX
 	MOVQ         R10, R9
@@ -4034,8 +4016,7 @@ row1:
 	VMOVSD       (CX)(R12*8), X2
 	VMOVSD       X2, 4608(AX)(R11*8)
 	VBROADCASTSD 384(AX)(R11*8), Y2
-	VMOVSD       112(AX), X3
-	VBROADCASTSD X3, Y3
+	VBROADCASTSD 112(AX), Y3
 	XORQ         R12, R12
 
 block4:
@@ -4301,18 +4282,19 @@ end7:
 	VADDPD       Y7, Y5, Y5
 	MOVQ         56(AX), R12
 	VMOVUPD      Y4, (R12)(BX*1)
+	MOVQ         BX, R14
+	XORQ         $0x20, R14
+	VMOVUPD      Y5, (R12)(R14*1)
 	MOVQ         64(AX), R12
 	VMOVUPD      Y8, (R12)(BX*1)
+	MOVQ         BX, R14
+	XORQ         $0x20, R14
+	VMOVUPD      Y9, (R12)(R14*1)
 	MOVQ         72(AX), R12
 	VMOVUPD      Y10, (R12)(BX*1)
-	XORQ         $0x20, BX
-	MOVQ         56(AX), R12
-	VMOVUPD      Y5, (R12)(BX*1)
-	MOVQ         64(AX), R12
-	VMOVUPD      Y9, (R12)(BX*1)
-	MOVQ         72(AX), R12
-	VMOVUPD      Y11, (R12)(BX*1)
-	XORQ         $0x20, BX
+	MOVQ         BX, R14
+	XORQ         $0x20, R14
+	VMOVUPD      Y11, (R12)(R14*1)
 	ORQ          $0x3f, BX
 	INCQ         BX
 	MOVQ         R13, R12
@@ -6122,7 +6104,7 @@ loop1:
 	RET
 
 // func maxFloat16AVX2(a *byte)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, F16C
 TEXT ·maxFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
@@ -6132,9 +6114,7 @@ TEXT ·maxFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), DX
 	MOVQ         96(AX), BX
 	ANDQ         $-32, BX
-	VMOVSD       112(AX), X0
-	VCVTSD2SS    X0, X0, X0
-	VBROADCASTSS X0, Y0
+	VBROADCASTSS 112(AX), Y0
 	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
@@ -6234,9 +6214,7 @@ row1:
 	VCVTPH2PS    X2, X2
 	VMOVSS       X2, 4608(AX)(DI*4)
 	VBROADCASTSS 384(AX)(DI*4), Y2
-	VMOVSD       112(AX), X3
-	VCVTSD2SS    X3, X3, X3
-	VBROADCASTSS X3, Y3
+	VBROADCASTSS 112(AX), Y3
 	XORQ         R8, R8
 
 block4:
@@ -6403,14 +6381,14 @@ end7:
 	VADDPS       Y7, Y5, Y5
 	MOVQ         56(AX), R8
 	VMOVUPS      Y4, (R8)(BX*1)
+	MOVQ         BX, R10
+	XORQ         $0x20, R10
+	VMOVUPS      Y5, (R8)(R10*1)
 	MOVQ         64(AX), R8
 	VMOVUPS      Y8, (R8)(BX*1)
-	XORQ         $0x20, BX
-	MOVQ         56(AX), R8
-	VMOVUPS      Y5, (R8)(BX*1)
-	MOVQ         64(AX), R8
-	VMOVUPS      Y9, (R8)(BX*1)
-	XORQ         $0x20, BX
+	MOVQ         BX, R10
+	XORQ         $0x20, R10
+	VMOVUPS      Y9, (R8)(R10*1)
 	ORQ          $0x3f, BX
 	INCQ         BX
 	MOVQ         R9, R8
@@ -6470,9 +6448,7 @@ row1:
 	VCVTPH2PS    X2, X2
 	VMOVSS       X2, 4608(AX)(R8*4)
 	VBROADCASTSS 384(AX)(R8*4), Y2
-	VMOVSD       112(AX), X3
-	VCVTSD2SS    X3, X3, X3
-	VBROADCASTSS X3, Y3
+	VBROADCASTSS 112(AX), Y3
 	XORQ         R9, R9
 
 block4:
@@ -6675,14 +6651,14 @@ end7:
 	VADDPS       Y7, Y5, Y5
 	MOVQ         56(AX), R9
 	VMOVUPS      Y4, (R9)(BX*1)
+	MOVQ         BX, R11
+	XORQ         $0x20, R11
+	VMOVUPS      Y5, (R9)(R11*1)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y8, (R9)(BX*1)
-	XORQ         $0x20, BX
-	MOVQ         56(AX), R9
-	VMOVUPS      Y5, (R9)(BX*1)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y9, (R9)(BX*1)
-	XORQ         $0x20, BX
+	MOVQ         BX, R11
+	XORQ         $0x20, R11
+	VMOVUPS      Y9, (R9)(R11*1)
 	ORQ          $0x3f, BX
 	INCQ         BX
 	MOVQ         R10, R9
@@ -6820,9 +6796,7 @@ row1:
 	VCVTPH2PS    X2, X2
 	VMOVSS       X2, 4608(AX)(R11*4)
 	VBROADCASTSS 384(AX)(R11*4), Y2
-	VMOVSD       112(AX), X3
-	VCVTSD2SS    X3, X3, X3
-	VBROADCASTSS X3, Y3
+	VBROADCASTSS 112(AX), Y3
 	XORQ         R12, R12
 
 block4:
@@ -7085,18 +7059,19 @@ end7:
 	VADDPS       Y7, Y5, Y5
 	MOVQ         56(AX), R12
 	VMOVUPS      Y4, (R12)(BX*1)
+	MOVQ         BX, R14
+	XORQ         $0x20, R14
+	VMOVUPS      Y5, (R12)(R14*1)
 	MOVQ         64(AX), R12
 	VMOVUPS      Y8, (R12)(BX*1)
+	MOVQ         BX, R14
+	XORQ         $0x20, R14
+	VMOVUPS      Y9, (R12)(R14*1)
 	MOVQ         72(AX), R12
 	VMOVUPS      Y10, (R12)(BX*1)
-	XORQ         $0x20, BX
-	MOVQ         56(AX), R12
-	VMOVUPS      Y5, (R12)(BX*1)
-	MOVQ         64(AX), R12
-	VMOVUPS      Y9, (R12)(BX*1)
-	MOVQ         72(AX), R12
-	VMOVUPS      Y11, (R12)(BX*1)
-	XORQ         $0x20, BX
+	MOVQ         BX, R14
+	XORQ         $0x20, R14
+	VMOVUPS      Y11, (R12)(R14*1)
 	ORQ          $0x3f, BX
 	INCQ         BX
 	MOVQ         R13, R12
@@ -7851,9 +7826,7 @@ TEXT ·maxBFloat16AVX2(SB), NOSPLIT, $0-8
 	MOVQ         (AX), DX
 	MOVQ         96(AX), BX
 	ANDQ         $-32, BX
-	VMOVSD       112(AX), X0
-	VCVTSD2SS    X0, X0, X0
-	VBROADCASTSS X0, Y0
+	VBROADCASTSS 112(AX), Y0
 	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
@@ -7959,9 +7932,7 @@ row1:
 	VPSLLD       $0x10, X2, X2
 	VMOVSS       X2, 4608(AX)(DI*4)
 	VBROADCASTSS 384(AX)(DI*4), Y2
-	VMOVSD       112(AX), X3
-	VCVTSD2SS    X3, X3, X3
-	VBROADCASTSS X3, Y3
+	VBROADCASTSS 112(AX), Y3
 	XORQ         R8, R8
 
 block4:
@@ -8138,14 +8109,14 @@ end7:
 	VADDPS       Y7, Y5, Y5
 	MOVQ         56(AX), R8
 	VMOVUPS      Y4, (R8)(BX*1)
+	MOVQ         BX, R10
+	XORQ         $0x20, R10
+	VMOVUPS      Y5, (R8)(R10*1)
 	MOVQ         64(AX), R8
 	VMOVUPS      Y8, (R8)(BX*1)
-	XORQ         $0x20, BX
-	MOVQ         56(AX), R8
-	VMOVUPS      Y5, (R8)(BX*1)
-	MOVQ         64(AX), R8
-	VMOVUPS      Y9, (R8)(BX*1)
-	XORQ         $0x20, BX
+	MOVQ         BX, R10
+	XORQ         $0x20, R10
+	VMOVUPS      Y9, (R8)(R10*1)
 	ORQ          $0x3f, BX
 	INCQ         BX
 	MOVQ         R9, R8
@@ -8205,9 +8176,7 @@ row1:
 	VPSLLD       $0x10, X2, X2
 	VMOVSS       X2, 4608(AX)(R8*4)
 	VBROADCASTSS 384(AX)(R8*4), Y2
-	VMOVSD       112(AX), X3
-	VCVTSD2SS    X3, X3, X3
-	VBROADCASTSS X3, Y3
+	VBROADCASTSS 112(AX), Y3
 	XORQ         R9, R9
 
 block4:
@@ -8420,14 +8389,14 @@ end7:
 	VADDPS       Y7, Y5, Y5
 	MOVQ         56(AX), R9
 	VMOVUPS      Y4, (R9)(BX*1)
+	MOVQ         BX, R11
+	XORQ         $0x20, R11
+	VMOVUPS      Y5, (R9)(R11*1)
 	MOVQ         64(AX), R9
 	VMOVUPS      Y8, (R9)(BX*1)
-	XORQ         $0x20, BX
-	MOVQ         56(AX), R9
-	VMOVUPS      Y5, (R9)(BX*1)
-	MOVQ         64(AX), R9
-	VMOVUPS      Y9, (R9)(BX*1)
-	XORQ         $0x20, BX
+	MOVQ         BX, R11
+	XORQ         $0x20, R11
+	VMOVUPS      Y9, (R9)(R11*1)
 	ORQ          $0x3f, BX
 	INCQ         BX
 	MOVQ         R10, R9
@@ -8589,9 +8558,7 @@ row1:
 	VPSLLD       $0x10, X2, X2
 	VMOVSS       X2, 4608(AX)(R11*4)
 	VBROADCASTSS 384(AX)(R11*4), Y2
-	VMOVSD       112(AX), X3
-	VCVTSD2SS    X3, X3, X3
-	VBROADCASTSS X3, Y3
+	VBROADCASTSS 112(AX), Y3
 	XORQ         R12, R12
 
 block4:
@@ -8869,18 +8836,19 @@ end7:
 	VADDPS       Y7, Y5, Y5
 	MOVQ         56(AX), R12
 	VMOVUPS      Y4, (R12)(BX*1)
+	MOVQ         BX, R14
+	XORQ         $0x20, R14
+	VMOVUPS      Y5, (R12)(R14*1)
 	MOVQ         64(AX), R12
 	VMOVUPS      Y8, (R12)(BX*1)
+	MOVQ         BX, R14
+	XORQ         $0x20, R14
+	VMOVUPS      Y9, (R12)(R14*1)
 	MOVQ         72(AX), R12
 	VMOVUPS      Y10, (R12)(BX*1)
-	XORQ         $0x20, BX
-	MOVQ         56(AX), R12
-	VMOVUPS      Y5, (R12)(BX*1)
-	MOVQ         64(AX), R12
-	VMOVUPS      Y9, (R12)(BX*1)
-	MOVQ         72(AX), R12
-	VMOVUPS      Y11, (R12)(BX*1)
-	XORQ         $0x20, BX
+	MOVQ         BX, R14
+	XORQ         $0x20, R14
+	VMOVUPS      Y11, (R12)(R14*1)
 	ORQ          $0x3f, BX
 	INCQ         BX
 	MOVQ         R13, R12
@@ -10490,9 +10458,7 @@ TEXT ·maxFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         96(AX), BX
 	ANDQ         $-64, BX
-	VMOVSD       112(AX), X0
-	VCVTSD2SS    X0, X0, X0
-	VBROADCASTSS X0, Z0
+	VBROADCASTSS 112(AX), Z0
 	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
@@ -10600,9 +10566,7 @@ row1:
 	VMOVSS       (CX)(R8*4), X7
 	VMOVSS       X7, 4608(AX)(DI*4)
 	VBROADCASTSS 384(AX)(DI*4), Z7
-	VMOVSD       112(AX), X8
-	VCVTSD2SS    X8, X8, X8
-	VBROADCASTSS X8, Z8
+	VBROADCASTSS 112(AX), Z8
 	XORQ         R8, R8
 
 block4:
@@ -10886,9 +10850,7 @@ row1:
 	VMOVSS       (CX)(R9*4), X7
 	VMOVSS       X7, 4608(AX)(R8*4)
 	VBROADCASTSS 384(AX)(R8*4), Z7
-	VMOVSD       112(AX), X8
-	VCVTSD2SS    X8, X8, X8
-	VBROADCASTSS X8, Z8
+	VBROADCASTSS 112(AX), Z8
 	XORQ         R9, R9
 
 block4:
@@ -11261,9 +11223,7 @@ row1:
 	VMOVSS       (DX)(CX*4), X7
 	VMOVSS       X7, 4608(AX)(R12*4)
 	VBROADCASTSS 384(AX)(R12*4), Z7
-	VMOVSD       112(AX), X8
-	VCVTSD2SS    X8, X8, X8
-	VBROADCASTSS X8, Z8
+	VBROADCASTSS 112(AX), Z8
 	XORQ         R13, R13
 
 block4:
@@ -13345,8 +13305,7 @@ TEXT ·maxFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         96(AX), BX
 	ANDQ         $-32, BX
-	VMOVSD       112(AX), X0
-	VBROADCASTSD X0, Z0
+	VBROADCASTSD 112(AX), Z0
 	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
@@ -13449,8 +13408,7 @@ row1:
 	VMOVSD       (DX)(CX*8), X12
 	VMOVSD       X12, 4608(AX)(R8*8)
 	VBROADCASTSD 384(AX)(R8*8), Z12
-	VMOVSD       112(AX), X13
-	VBROADCASTSD X13, Z13
+	VBROADCASTSD 112(AX), Z13
 	XORQ         R9, R9
 
 block4:
@@ -13736,8 +13694,7 @@ row1:
 	VMOVSD       (DX)(CX*8), X12
 	VMOVSD       X12, 4608(AX)(R9*8)
 	VBROADCASTSD 384(AX)(R9*8), Z12
-	VMOVSD       112(AX), X13
-	VBROADCASTSD X13, Z13
+	VBROADCASTSD 112(AX), Z13
 	XORQ         R10, R10
 
 block4:
@@ -14118,8 +14075,7 @@ row1:
 	VMOVSD       (DX)(CX*8), X12
 	VMOVSD       X12, 4608(AX)(R12*8)
 	VBROADCASTSD 384(AX)(R12*8), Z12
-	VMOVSD       112(AX), X13
-	VBROADCASTSD X13, Z13
+	VBROADCASTSD 112(AX), Z13
 	XORQ         R13, R13
 
 block4:
@@ -15435,9 +15391,7 @@ TEXT ·maxFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         96(AX), BX
 	ANDQ         $-64, BX
-	VMOVSD       112(AX), X0
-	VCVTSD2SS    X0, X0, X0
-	VBROADCASTSS X0, Z0
+	VBROADCASTSS 112(AX), Z0
 	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
@@ -15544,9 +15498,7 @@ row1:
 	VCVTPH2PS    X7, X7
 	VMOVSS       X7, 4608(AX)(R8*4)
 	VBROADCASTSS 384(AX)(R8*4), Z7
-	VMOVSD       112(AX), X8
-	VCVTSD2SS    X8, X8, X8
-	VBROADCASTSS X8, Z8
+	VBROADCASTSS 112(AX), Z8
 	XORQ         R9, R9
 
 block4:
@@ -15805,9 +15757,7 @@ row1:
 	VCVTPH2PS    X7, X7
 	VMOVSS       X7, 4608(AX)(R9*4)
 	VBROADCASTSS 384(AX)(R9*4), Z7
-	VMOVSD       112(AX), X8
-	VCVTSD2SS    X8, X8, X8
-	VBROADCASTSS X8, Z8
+	VBROADCASTSS 112(AX), Z8
 	XORQ         R10, R10
 
 block4:
@@ -16158,9 +16108,7 @@ row1:
 	VCVTPH2PS    X7, X7
 	VMOVSS       X7, 4608(AX)(R12*4)
 	VBROADCASTSS 384(AX)(R12*4), Z7
-	VMOVSD       112(AX), X8
-	VCVTSD2SS    X8, X8, X8
-	VBROADCASTSS X8, Z8
+	VBROADCASTSS 112(AX), Z8
 	XORQ         R13, R13
 
 block4:
@@ -16451,9 +16399,7 @@ TEXT ·maxBFloat16AVX512(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         96(AX), BX
 	ANDQ         $-64, BX
-	VMOVSD       112(AX), X0
-	VCVTSD2SS    X0, X0, X0
-	VBROADCASTSS X0, Z0
+	VBROADCASTSS 112(AX), Z0
 	MOVQ         88(AX), DI
 	XORQ         SI, SI
 
@@ -16566,9 +16512,7 @@ row1:
 	VPSLLD       $0x10, X7, X7
 	VMOVSS       X7, 4608(AX)(R8*4)
 	VBROADCASTSS 384(AX)(R8*4), Z7
-	VMOVSD       112(AX), X8
-	VCVTSD2SS    X8, X8, X8
-	VBROADCASTSS X8, Z8
+	VBROADCASTSS 112(AX), Z8
 	XORQ         R9, R9
 
 block4:
@@ -16841,9 +16785,7 @@ row1:
 	VPSLLD       $0x10, X7, X7
 	VMOVSS       X7, 4608(AX)(R9*4)
 	VBROADCASTSS 384(AX)(R9*4), Z7
-	VMOVSD       112(AX), X8
-	VCVTSD2SS    X8, X8, X8
-	VBROADCASTSS X8, Z8
+	VBROADCASTSS 112(AX), Z8
 	XORQ         R10, R10
 
 block4:
@@ -17235,9 +17177,7 @@ row1:
 	VPSLLD       $0x10, X7, X7
 	VMOVSS       X7, 4608(AX)(R12*4)
 	VBROADCASTSS 384(AX)(R12*4), Z7
-	VMOVSD       112(AX), X8
-	VCVTSD2SS    X8, X8, X8
-	VBROADCASTSS X8, Z8
+	VBROADCASTSS 112(AX), Z8
 	XORQ         R13, R13
 
 block4:
@@ -23673,9 +23613,7 @@ row1:
 	VMOVSS        (CX)(R8*4), X7
 	VMOVSS        X7, 4608(AX)(DI*4)
 	VBROADCASTSS  384(AX)(DI*4), Z7
-	VMOVSD        112(AX), X8
-	VCVTSD2SS     X8, X8, X8
-	VBROADCASTSS  X8, Z8
+	VBROADCASTSS  112(AX), Z8
 	VBROADCASTSS  constants<>+544(SB), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
 	VBROADCASTSS  constants<>+544(SB), Z11
@@ -23875,9 +23813,7 @@ row1:
 	VMOVSS        (CX)(R9*4), X7
 	VMOVSS        X7, 4608(AX)(R8*4)
 	VBROADCASTSS  384(AX)(R8*4), Z7
-	VMOVSD        112(AX), X8
-	VCVTSD2SS     X8, X8, X8
-	VBROADCASTSS  X8, Z8
+	VBROADCASTSS  112(AX), Z8
 	VBROADCASTSS  constants<>+544(SB), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
 	VBROADCASTSS  constants<>+544(SB), Z11
@@ -24088,9 +24024,7 @@ row1:
 	VMOVSS        (CX)(R8*4), X7
 	VMOVSS        X7, 4608(AX)(DI*4)
 	VBROADCASTSS  384(AX)(DI*4), Z7
-	VMOVSD        112(AX), X8
-	VCVTSD2SS     X8, X8, X8
-	VBROADCASTSS  X8, Z8
+	VBROADCASTSS  112(AX), Z8
 	VBROADCASTSS  constants<>+544(SB), Z9
 	VBROADCASTSS  constants<>+544(SB), Z10
 	VBROADCASTSS  constants<>+544(SB), Z11

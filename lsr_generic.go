@@ -175,7 +175,7 @@ func maxRows[T Element, F real](a *args) {
 
 func maxRow[T Element, F real](a *args, i int) {
 	var x group[F]
-	m, row := F(a.lowest), unsafe.Add(a.x, i*a.xStride)
+	m, row := *lowestOf[F](a), unsafe.Add(a.x, i*a.xStride)
 	for k := 0; k < a.n; k += groupSize {
 		n := min(groupSize, a.n-k)
 		load[T](&x, row, k, n, a.step)
@@ -185,6 +185,9 @@ func maxRow[T Element, F real](a *args, i int) {
 	}
 	of[F](&a.minus)[a.first+i] = -m
 }
+
+// lowestOf is args.lowest.
+func lowestOf[F real](a *args) *F { return (*F)(unsafe.Pointer(&a.lowest)) }
 
 // of is a number for each row under way, in the type that rows are computed in.
 func of[F real](p *slotsF) *[maxSlots + slotPad]F { return (*[maxSlots + slotPad]F)(unsafe.Pointer(p)) }

@@ -165,10 +165,10 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		v.coef != nil || c.mask || len(j.perRow.Upstream) > 1)
 	w.cleared = w.cleared || !j.index || c.weights != nil
 	rows := rowsOfClasses[F](classes)
-	w.lowest = math.Inf(-1)
+	*lowestOf[F](&w.args) = F(math.Inf(-1))
 	w.scales = grow(w.scales, (classes+coef.Segment-1)/coef.Segment)
 	if classes > coef.Long { // its segments are rows to the kernels
-		w.lowest, rows = lowest[F](), len(w.scales)
+		*lowestOf[F](&w.args), rows = lowest[F](), len(w.scales)
 	}
 	w.rowBlocks = (coef.SegmentOf(classes) + blockOf[F]() - 1) / blockOf[F]()
 	blocks := wholeFolds(rows) * w.rowBlocks

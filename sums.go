@@ -72,11 +72,12 @@ func (w *worker[T, F]) maxima(beside bool) {
 func (w *worker[T, F]) maximum(s int) float64 { return -float64(of[F](&w.minus)[s]) }
 
 // lowest is the maximum of a segment with no logit above −Inf: its differences are −Inf, not NaN.
-func lowest[F real]() float64 {
+func lowest[F real]() F {
+	least := -math.MaxFloat32
 	if isFloat64[F]() {
-		return -math.MaxFloat64
+		least = -math.MaxFloat64
 	}
-	return -math.MaxFloat32
+	return F(least)
 }
 
 // sumLong finds the sums of one row, in segments with a maximum for each.
@@ -90,14 +91,14 @@ func (w *worker[T, F]) sumLong(j *job[T], y int32) {
 	for i := 0; i < len(w.scales); {
 		f := w.segments(i, many)
 		if j.c.top1 { // −Inf is below the lowest
-			w.lowest = math.Inf(-1)
+			*lowestOf[F](&w.args) = F(math.Inf(-1))
 		}
 		w.maxima(many)
 		if j.c.top1 {
 			w.stayOnTop(0, i*coef.Segment, before)
 			before = max(before, w.maximum(s))
-			w.lowest = lowest[F]()
-			of[F](&w.minus)[s] = -F(max(w.lowest, w.maximum(s)))
+			*lowestOf[F](&w.args) = lowest[F]()
+			of[F](&w.minus)[s] = -max(lowest[F](), F(w.maximum(s)))
 		}
 		w.run(opSum, f)
 		for r := range w.rows {

@@ -54,7 +54,7 @@ type view struct {
 type args struct {
 	view
 	ahead     int     // sums: number of rows beside which the maximum of the next row but one is found
-	lowest    float64 // what maxima start from: −Inf, or what lets x − m be −Inf for x = −Inf
+	lowest    float64 // what maxima start from, an F: −Inf, or what lets x − m be −Inf for x = −Inf
 	xStride   int     // bytes from a row to the next
 	eStride   int
 	dstStride int
@@ -107,8 +107,8 @@ type args struct {
 	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABIa2ad7f57_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABI74dfbd5c_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABIa2ad7f57_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABI74dfbd5c_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

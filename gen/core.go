@@ -142,6 +142,8 @@ func arguments() *jen.File {
 				c.Index(jen.Lit(field.Words)).Float64()
 			case strings.HasPrefix(field.Type, "unsafe."):
 				c.Qual("unsafe", "Pointer")
+			case field.Type == "F":
+				c.Float64()
 			default:
 				c.Id(field.Type)
 			}

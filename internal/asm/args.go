@@ -68,7 +68,7 @@ var View = []Field{
 // Args are the other fields.
 var Args = []Field{
 	{"ahead", integer, 1, "sums: number of rows beside which the maximum of the next row but one is found"},
-	{"lowest", number, 1, "what maxima start from: −Inf, or what lets x − m be −Inf for x = −Inf"},
+	{"lowest", float, 1, "what maxima start from, an F: −Inf, or what lets x − m be −Inf for x = −Inf"},
 	{"xStride", integer, 1, "bytes from a row to the next"},
 	{"eStride", integer, 1, ""},
 	{"dstStride", integer, 1, ""},

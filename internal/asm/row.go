@@ -41,7 +41,7 @@ func (b *builder) max() {
 	b.doc("finds the maximum m of each row.")
 	last, tl := b.last()
 	x, end4 := b.load("x"), b.whole(chains*b.width())
-	low := b.loadScalar(b.arg("lowest"))
+	low := b.broadcast(b.arg("lowest"))
 	b.rows(func(_, slot, _ reg.GPVirtual) {
 		k := b.GP64()
 		b.XORQ(k, k)
@@ -255,7 +255,7 @@ func (b *builder) sumRows(body func(r *rowSums)) {
 		y := b.scalarT(at(r.x, label, b.Element.size(), 0))
 		b.ps(b.VMOVSS, b.VMOVSD, y, b.slot("target", slot))
 
-		r.minus, r.max = b.broadcast(b.slot("minus", slot)), b.loadScalar(b.arg("lowest"))
+		r.minus, r.max = b.broadcast(b.slot("minus", slot)), b.broadcast(b.arg("lowest"))
 		body(r)
 		found := b.label("found")
 		b.CMPQ(r.x, r.later)
@@ -281,7 +281,8 @@ type rowSums struct {
 	max              vec // of the later row
 	x, later         reg.GPVirtual
 	e, t, u, w       reg.GPVirtual
-	lane             reg.GPVirtual // offset of the block's lanes
+	lane             reg.GPVirtual // offset of the block's lanes; of the second half of them, if
+	rotated          bool          // they may have changed places
 	sumE, sumD, sumA []vec
 }
 
@@ -301,6 +302,7 @@ func (r *rowSums) clear() {
 
 // rotate lets the second vector of each sum be the next to be added to.
 func (r *rowSums) rotate() {
+	r.rotated = true
 	for _, sums := range [][]vec{r.sumE, r.sumD, r.sumA} {
 		if len(sums) > 1 {
 			first := r.copy(sums[0])
@@ -498,15 +500,20 @@ func (r *rowSums) store() {
 	for i := range half {
 		r.add(r.sumE[i], r.sumE[i], r.sumE[half+i])
 	}
-	names, sums := []string{"lanesE", "lanesD", "lanesA"}, [][]vec{r.sumE[:half], r.sumD, r.sumA}
-	for part := range r.parts() {
-		for i, sum := range sums {
-			if sum != nil {
-				r.storeF(sum[part], at(r.load(names[i]), r.lane, 1, 0), nil)
-			}
+	sums := map[string][]vec{"lanesE": r.sumE[:half], "lanesD": r.sumD, "lanesA": r.sumA}
+	for _, name := range []string{"lanesE", "lanesD", "lanesA"} {
+		if sums[name] == nil {
+			continue
 		}
-		if r.parts() > 1 {
-			r.XORQ(operand.Imm(32), r.lane)
+		lanes, other := r.load(name), r.GP64()
+		for part, sum := range sums[name] {
+			to := at(lanes, r.lane, 1, part*r.vectorBytes())
+			if part > 0 && r.rotated {
+				r.MOVQ(r.lane, other)
+				r.XORQ(operand.Imm(32), other)
+				to = at(lanes, other, 1, 0)
+			}
+			r.storeF(sum, to, nil)
 		}
 	}
 	r.ORQ(operand.Imm(coef.Lanes-1), r.lane)
