@@ -18189,93 +18189,91 @@ TEXT ·planeSumExpUniformFloat32AVX2K3(SB), NOSPLIT, $0-8
 	MOVQ         (AX), CX
 	MOVQ         48(AX), DX
 	MOVQ         56(AX), BX
+	MOVQ         88(AX), BX
 	MOVQ         88(AX), SI
-	MOVQ         88(AX), DI
-	ADDQ         80(AX), DI
+	ADDQ         80(AX), SI
 
 loop1:
-	MOVQ         SI, R8
-	SUBQ         88(AX), R8
-	SHLQ         $0x02, R8
-	ADDQ         168(AX), R8
-	MOVQ         176(AX), R9
-	VMOVUPS      384(AX)(SI*4), Y2
+	MOVQ         BX, DI
+	SUBQ         88(AX), DI
+	SHLQ         $0x02, DI
+	ADDQ         168(AX), DI
+	MOVQ         176(AX), R8
+	VMOVUPS      384(AX)(BX*4), Y2
 	VMOVDQU      (DX), Y3
 	VXORPS       Y4, Y4, Y4
 	VADDPS       (CX), Y2, Y5
-	VADDPS       1088(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
-	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
-	VPCMPEQD     constants<>+544(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
-	VBLENDVPS    Y11, (CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
-	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+576(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
+	VADDPS       1088(CX), Y2, Y6
+	VADDPS       2176(CX), Y2, Y9
+	VMAXPS       Y5, Y0, Y2
+	VMAXPS       Y6, Y0, Y8
+	PREFETCHT1   (DI)
+	PREFETCHT1   (DI)(R8*1)
+	ADDQ         184(AX), DI
+	VPCMPEQD     constants<>+544(SB), Y3, Y10
+	VMOVUPS      Y2, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y6, Y6
+	VMOVUPS      Y8, Y11
+	VSUBPS       Y1, Y7, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VFNMADD132PS constants<>+384(SB), Y2, Y5
+	VBLENDVPS    Y10, (CX), Y4, Y4
+	VPERMPS      constants<>+480(SB), Y7, Y2
+	PREFETCHT1   (DI)
+	VPSLLD       $0x14, Y7, Y7
+	VMAXPS       Y9, Y0, Y10
+	PREFETCHT1   (DI)(R8*1)
+	VPADDD       Y2, Y7, Y7
+	ADDQ         184(AX), DI
+	VSUBPS       Y1, Y11, Y2
+	VFNMADD132PS constants<>+384(SB), Y8, Y2
+	VPCMPEQD     constants<>+576(SB), Y3, Y12
 	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 1088(CX), Y4, Y4
-	VMOVUPS      Y7, (CX)
-	VMOVUPS      Y8, 1088(CX)
-	VADDPS       Y5, Y9, Y9
-	VADDPS       Y7, Y8, Y8
-	VMOVUPS      Y8, 64(BX)
-	VMOVUPS      Y9, 1088(BX)
-	VADDPS       2176(CX), Y2, Y2
+	VFMADD213PS  constants<>+448(SB), Y5, Y8
+	VBLENDVPS    Y12, 1088(CX), Y4, Y4
+	VMULPS       Y5, Y5, Y12
+	VFMADD213PS  Y5, Y12, Y8
+	VMOVUPS      Y10, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	PREFETCHT1   (DI)
+	VADDPS       Y6, Y9, Y9
+	PREFETCHT1   (DI)(R8*1)
+	VPERMPS      constants<>+480(SB), Y11, Y6
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y6, Y11, Y11
+	VSUBPS       Y1, Y5, Y6
+	ADDQ         184(AX), DI
+	VFMADD213PS  Y7, Y7, Y8
 	VPCMPEQD     constants<>+608(SB), Y3, Y3
 	VBLENDVPS    Y3, 2176(CX), Y4, Y4
-	VMAXPS       Y2, Y0, Y5
-	VMOVUPS      Y5, Y6
-	VFMADD132PS  constants<>+352(SB), Y1, Y6
-	VSUBPS       Y1, Y6, Y3
-	VFNMADD132PS constants<>+384(SB), Y5, Y3
-	VPERMPS      constants<>+480(SB), Y6, Y5
-	VPSLLD       $0x14, Y6, Y6
-	VPADDD       Y5, Y6, Y6
-	VMOVUPS      constants<>+416(SB), Y5
-	VFMADD213PS  constants<>+448(SB), Y3, Y5
-	VMULPS       Y3, Y3, Y7
-	VFMADD213PS  Y3, Y7, Y5
-	VFMADD213PS  Y6, Y6, Y5
-	VMOVUPS      Y5, 2176(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       64(BX), Y5, Y5
-	VADDPS       1088(BX), Y2, Y2
-	VADDPS       constants<>+736(SB), Y5, Y5
-	VMOVUPS      Y5, 2496(AX)(SI*4)
-	VMOVUPS      Y2, 6720(AX)(SI*4)
-	VMOVUPS      Y4, 4608(AX)(SI*4)
+	VFNMADD132PS constants<>+384(SB), Y10, Y6
+	VMOVUPS      Y8, (CX)
+	VMOVUPS      constants<>+416(SB), Y3
+	VFMADD213PS  constants<>+448(SB), Y2, Y3
+	VMULPS       Y2, Y2, Y7
+	VFMADD213PS  Y2, Y7, Y3
+	VFMADD213PS  Y11, Y11, Y3
+	VMOVUPS      Y3, 1088(CX)
+	VPERMPS      constants<>+480(SB), Y5, Y2
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y2, Y5, Y5
+	VADDPS       Y8, Y3, Y3
+	VMOVUPS      constants<>+416(SB), Y2
+	VFMADD213PS  constants<>+448(SB), Y6, Y2
+	VMULPS       Y6, Y6, Y7
+	VFMADD213PS  Y6, Y7, Y2
+	VFMADD213PS  Y5, Y5, Y2
+	VMOVUPS      Y2, 2176(CX)
+	VADDPS       Y3, Y2, Y2
+	VADDPS       constants<>+736(SB), Y2, Y2
+	VMOVUPS      Y2, 2496(AX)(BX*4)
+	VMOVUPS      Y9, 6720(AX)(BX*4)
+	VMOVUPS      Y4, 4608(AX)(BX*4)
 	ADDQ         $0x20, CX
 	ADDQ         $0x20, DX
-	ADDQ         $+8, SI
-	CMPQ         SI, DI
+	ADDQ         $+8, BX
+	CMPQ         BX, SI
 	JLT          loop1
 	VZEROUPPER
 	RET
@@ -20781,73 +20779,73 @@ loop1:
 	VMOVUPS      Y6, 64(BX)
 	VMOVUPS      Y11, 1088(BX)
 	VADDPS       2176(CX), Y2, Y5
-	VADDPS       19584(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
+	VADDPS       19584(CX), Y2, Y8
+	VADDPS       3264(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y8, Y0, Y9
 	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
 	PREFETCHT1   (R8)(R9*1)
 	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
 	VPCMPEQD     constants<>+608(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y8, Y8
+	VMOVUPS      Y9, Y12
+	VSUBPS       Y1, Y7, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
 	VBLENDVPS    Y11, 2176(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y6
 	PREFETCHT1   (R8)
+	VPSLLD       $0x14, Y7, Y7
+	VMAXPS       Y10, Y0, Y11
 	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
+	VPADDD       Y6, Y7, Y7
 	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+3168(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 19584(CX), Y4, Y4
-	VMOVUPS      Y7, 2176(CX)
-	VMOVUPS      Y8, 19584(CX)
-	VADDPS       Y5, Y9, Y9
-	VADDPS       Y7, Y8, Y8
-	VADDPS       3264(CX), Y2, Y5
-	VPCMPEQD     constants<>+640(SB), Y3, Y6
-	VBLENDVPS    Y6, 3264(CX), Y4, Y4
-	VMAXPS       Y5, Y0, Y7
-	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y6
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y10, Y7
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y7, Y10, Y10
+	VSUBPS       Y1, Y12, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
+	VPCMPEQD     constants<>+3168(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y5, Y9
+	VBLENDVPS    Y13, 19584(CX), Y4, Y4
+	VMULPS       Y5, Y5, Y13
+	VFMADD213PS  Y5, Y13, Y9
+	VMOVUPS      Y11, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	PREFETCHT1   (R8)
+	VADDPS       Y8, Y10, Y10
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y12, Y8
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y8, Y12, Y12
+	VSUBPS       Y1, Y5, Y8
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y7, Y7, Y9
+	VPCMPEQD     constants<>+640(SB), Y3, Y7
+	VBLENDVPS    Y7, 3264(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y11, Y8
+	VMOVUPS      Y9, 2176(CX)
 	VMOVUPS      constants<>+416(SB), Y7
 	VFMADD213PS  constants<>+448(SB), Y6, Y7
 	VMULPS       Y6, Y6, Y11
 	VFMADD213PS  Y6, Y11, Y7
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      Y7, 3264(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y9, Y5, Y5
-	VADDPS       64(BX), Y7, Y7
-	VADDPS       1088(BX), Y5, Y5
-	VMOVUPS      Y7, 96(BX)
-	VMOVUPS      Y5, 1120(BX)
+	VFMADD213PS  Y12, Y12, Y7
+	VMOVUPS      Y7, 19584(CX)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VADDPS       Y9, Y7, Y7
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y8, Y6
+	VMULPS       Y8, Y8, Y9
+	VFMADD213PS  Y8, Y9, Y6
+	VFMADD213PS  Y5, Y5, Y6
+	VMOVUPS      Y6, 3264(CX)
+	VADDPS       Y7, Y6, Y6
+	VADDPS       64(BX), Y6, Y6
+	VADDPS       1088(BX), Y10, Y10
+	VMOVUPS      Y6, 96(BX)
+	VMOVUPS      Y10, 1120(BX)
 	VADDPS       4352(CX), Y2, Y5
 	VADDPS       5440(CX), Y2, Y8
 	VADDPS       6528(CX), Y2, Y10
@@ -22765,71 +22763,71 @@ loop1:
 	VMOVUPS      Y6, 96(BX)
 	VMOVUPS      Y11, 1120(BX)
 	VADDPS       4352(CX), Y2, Y5
-	VADDPS       21760(CX), Y2, Y9
-	VMAXPS       Y5, Y0, Y7
-	VMAXPS       Y9, Y0, Y11
-	VMOVUPS      Y11, Y12
-	VMOVUPS      Y7, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y8
-	VFMADD132PS  constants<>+352(SB), Y1, Y12
-	VSUBPS       Y1, Y8, Y6
-	VSUBPS       Y1, Y12, Y10
+	VADDPS       21760(CX), Y2, Y8
+	VADDPS       5440(CX), Y2, Y10
+	VMAXPS       Y5, Y0, Y6
+	VMAXPS       Y8, Y0, Y9
 	PREFETCHT1   (R8)
-	VFNMADD132PS constants<>+384(SB), Y11, Y10
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y12, Y11
-	VPERMPS      constants<>+480(SB), Y8, Y7
-	VPSLLD       $0x14, Y8, Y8
-	VPSLLD       $0x14, Y12, Y12
 	PREFETCHT1   (R8)(R9*1)
 	ADDQ         184(AX), R8
-	VPADDD       Y11, Y12, Y12
-	VPADDD       Y7, Y8, Y8
 	VPCMPEQD     constants<>+672(SB), Y3, Y11
-	VMOVUPS      constants<>+416(SB), Y7
-	VFMADD213PS  constants<>+448(SB), Y6, Y7
+	VMOVUPS      Y6, Y7
+	VFMADD132PS  constants<>+352(SB), Y1, Y7
+	VADDPS       Y5, Y8, Y8
+	VMOVUPS      Y9, Y12
+	VSUBPS       Y1, Y7, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VFNMADD132PS constants<>+384(SB), Y6, Y5
 	VBLENDVPS    Y11, 4352(CX), Y4, Y4
-	VMULPS       Y6, Y6, Y11
+	VPERMPS      constants<>+480(SB), Y7, Y6
 	PREFETCHT1   (R8)
+	VPSLLD       $0x14, Y7, Y7
+	VMAXPS       Y10, Y0, Y11
 	PREFETCHT1   (R8)(R9*1)
-	VFMADD213PS  Y6, Y11, Y7
+	VPADDD       Y6, Y7, Y7
 	ADDQ         184(AX), R8
-	VPCMPEQD     constants<>+3232(SB), Y3, Y6
-	VFMADD213PS  Y8, Y8, Y7
-	VMOVUPS      constants<>+416(SB), Y8
-	VFMADD213PS  constants<>+448(SB), Y10, Y8
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y8
-	VFMADD213PS  Y12, Y12, Y8
-	VBLENDVPS    Y6, 21760(CX), Y4, Y4
-	VMOVUPS      Y7, 4352(CX)
-	VMOVUPS      Y8, 21760(CX)
-	VADDPS       Y5, Y9, Y9
-	VADDPS       Y7, Y8, Y8
-	VADDPS       5440(CX), Y2, Y5
-	VPCMPEQD     constants<>+2432(SB), Y3, Y6
-	VBLENDVPS    Y6, 5440(CX), Y4, Y4
-	VMAXPS       Y5, Y0, Y7
-	VMOVUPS      Y7, Y10
-	VFMADD132PS  constants<>+352(SB), Y1, Y10
-	VSUBPS       Y1, Y10, Y6
-	VFNMADD132PS constants<>+384(SB), Y7, Y6
-	VPERMPS      constants<>+480(SB), Y10, Y7
-	VPSLLD       $0x14, Y10, Y10
-	VPADDD       Y7, Y10, Y10
+	VSUBPS       Y1, Y12, Y6
+	VFNMADD132PS constants<>+384(SB), Y9, Y6
+	VPCMPEQD     constants<>+3232(SB), Y3, Y13
+	VMOVUPS      constants<>+416(SB), Y9
+	VFMADD213PS  constants<>+448(SB), Y5, Y9
+	VBLENDVPS    Y13, 21760(CX), Y4, Y4
+	VMULPS       Y5, Y5, Y13
+	VFMADD213PS  Y5, Y13, Y9
+	VMOVUPS      Y11, Y5
+	VFMADD132PS  constants<>+352(SB), Y1, Y5
+	PREFETCHT1   (R8)
+	VADDPS       Y8, Y10, Y10
+	PREFETCHT1   (R8)(R9*1)
+	VPERMPS      constants<>+480(SB), Y12, Y8
+	VPSLLD       $0x14, Y12, Y12
+	VPADDD       Y8, Y12, Y12
+	VSUBPS       Y1, Y5, Y8
+	ADDQ         184(AX), R8
+	VFMADD213PS  Y7, Y7, Y9
+	VPCMPEQD     constants<>+2432(SB), Y3, Y7
+	VBLENDVPS    Y7, 5440(CX), Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y11, Y8
+	VMOVUPS      Y9, 4352(CX)
 	VMOVUPS      constants<>+416(SB), Y7
 	VFMADD213PS  constants<>+448(SB), Y6, Y7
 	VMULPS       Y6, Y6, Y11
 	VFMADD213PS  Y6, Y11, Y7
-	VFMADD213PS  Y10, Y10, Y7
-	VMOVUPS      Y7, 5440(CX)
-	PREFETCHT1   (R8)
-	PREFETCHT1   (R8)(R9*1)
-	ADDQ         184(AX), R8
-	VADDPS       Y8, Y7, Y7
-	VADDPS       Y9, Y5, Y5
-	VMOVUPS      Y7, 64(BX)
-	VMOVUPS      Y5, 1088(BX)
+	VFMADD213PS  Y12, Y12, Y7
+	VMOVUPS      Y7, 21760(CX)
+	VPERMPS      constants<>+480(SB), Y5, Y6
+	VPSLLD       $0x14, Y5, Y5
+	VPADDD       Y6, Y5, Y5
+	VADDPS       Y9, Y7, Y7
+	VMOVUPS      constants<>+416(SB), Y6
+	VFMADD213PS  constants<>+448(SB), Y8, Y6
+	VMULPS       Y8, Y8, Y9
+	VFMADD213PS  Y8, Y9, Y6
+	VFMADD213PS  Y5, Y5, Y6
+	VMOVUPS      Y6, 5440(CX)
+	VADDPS       Y7, Y6, Y6
+	VMOVUPS      Y6, 64(BX)
+	VMOVUPS      Y10, 1088(BX)
 	VADDPS       6528(CX), Y2, Y5
 	VADDPS       7616(CX), Y2, Y9
 	VMAXPS       Y5, Y0, Y7

@@ -9,12 +9,16 @@ import (
 
 // Kernels for a constant number of classes.
 
-// planeSchedules are the orders of the instructions of two and of four classes of float32 with AVX2, for uniform smoothing, found like
-// schedules: first the chains of instructions from differences to exponentials, then what else there is to do for the classes, and
-// last their additions.
-var planeSchedules = map[int]string{
-	2: "010110010121010012210200203303301111130144",
-	4: "01201344440081010405025051150053003223688611713260662011113117222378323333277322322388",
+// planeSchedules are, by their number, how few classes of float32 are added up with AVX2, for uniform smoothing: the order of the instructions,
+// found like schedules (that of three is that of four without one), and what is added to what. The first pieces are the chains of
+// instructions from differences to exponentials, then comes what else there is to do for the classes, and last their additions.
+var planeSchedules = map[int]struct {
+	order string
+	adds  [][2]int
+}{
+	2: {"010110010121010012210200203303301111130144", [][2]int{{0, 1}}},
+	3: {"0120133330061010304024041140040022565111250552011111122262222226", [][2]int{{0, 1}, {1, 2}}},
+	4: {"01201344440081010405025051150053003223688611713260662011113117222378323333277322322388", [][2]int{{0, 1}, {2, 3}, {1, 3}}},
 }
 
 // planeSumUnrolled is planeSum for a constant number of classes: a tree of lanes in registers.
@@ -94,8 +98,8 @@ func (b *builder) planeSumUnrolled() {
 					classes = append(classes, k)
 				}
 			}
-			if schedule, ok := planeSchedules[len(classes)]; ok && scheduled && lo+1<<level <= len(leaves) {
-				return st.scheduled(schedule, x, fetch, classes)
+			if scheduled && level <= 2 && 2 <= len(classes) && len(classes) <= 4 {
+				return st.scheduled(x, fetch, classes)
 			}
 			if level == 0 {
 				group := leaves[lo:min(lo+woven, len(leaves))]
@@ -131,17 +135,17 @@ func (b *builder) planeSumUnrolled() {
 	})
 }
 
-// scheduled adds up classes by adjacent pairs, in the order of a schedule.
-func (st *planeState) scheduled(schedule string, x reg.Register, fetch stream, classes []int) sums {
+// scheduled adds up two to four classes.
+func (st *planeState) scheduled(x reg.Register, fetch stream, classes []int) sums {
 	n, s := len(classes), make([]sums, len(classes))
-	st.interleave(2*n+1, schedule, func(piece int) {
+	schedule := planeSchedules[n]
+	st.interleave(2*n+1, schedule.order, func(piece int) {
 		if piece == 2*n {
-			for _, sum := range []func(sums) vec{func(s sums) vec { return s.d }, func(s sums) vec { return s.e }} {
-				for step := 1; step < n; step *= 2 {
-					for i := 2*step - 1; i < n; i += 2 * step {
-						st.add(sum(s[i]), sum(s[i]), sum(s[i-step]))
-					}
-				}
+			for _, a := range schedule.adds {
+				st.add(s[a[1]].d, s[a[1]].d, s[a[0]].d)
+			}
+			for _, a := range schedule.adds {
+				st.add(s[a[1]].e, s[a[1]].e, s[a[0]].e)
 			}
 			return
 		}
