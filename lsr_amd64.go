@@ -413,6 +413,9 @@ func planeSumExpUniformFloat32AVX2K21(a unsafe.Pointer)
 func planeSumExpUniformFloat32AVX512K21(a unsafe.Pointer)
 
 //go:noescape
+func sumUniformFloat32AVX2K50(a unsafe.Pointer)
+
+//go:noescape
 func sumUniformFloat32AVX512K100(a unsafe.Pointer)
 
 //go:noescape

@@ -23574,6 +23574,201 @@ loop1:
 	VZEROUPPER
 	RET
 
+// func sumUniformFloat32AVX2K50(a *byte)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·sumUniformFloat32AVX2K50(SB), NOSPLIT, $0-8
+	PCALIGN $0x40
+	MOVQ    a+0(FP), AX
+
+	// sumUniformFloat32AVX2K50 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones. The number of classes is constant.
+	VBROADCASTSS constants<>+288(SB), Y0
+	VBROADCASTSS constants<>+320(SB), Y1
+	MOVQ         (AX), CX
+	MOVQ         88(AX), DI
+	XORQ         SI, SI
+
+row1:
+	CMPQ         SI, 80(AX)
+	JGE          done3
+	MOVQ         48(AX), R8
+	MOVLQSX      (R8)(SI*4), R8
+	TESTQ        R8, R8
+	JLT          skip2
+	MOVQ         120(AX), DX
+	LEAQ         (CX)(DX*2), DX
+	CMPQ         SI, 104(AX)
+	CMOVQGE      CX, DX
+	MOVQ         SI, BX
+	IMULQ        216(AX), BX
+	SHLQ         $0x06, BX
+	VMOVSS       (CX)(R8*4), X2
+	VMOVSS       X2, 4608(AX)(DI*4)
+	VBROADCASTSS 384(AX)(DI*4), Y2
+	VBROADCASTSS 112(AX), Y3
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
+	VXORPS       Y6, Y6, Y6
+	VXORPS       Y7, Y7, Y7
+	VXORPS       Y8, Y8, Y8
+	VXORPS       Y9, Y9, Y9
+	VADDPS       (CX), Y2, Y10
+	VMAXPS       Y10, Y0, Y12
+	PREFETCHT0   20480(CX)
+	VMOVUPS      Y12, Y13
+	VADDPS       32(CX), Y2, Y14
+	VMAXPS       Y14, Y0, Y15
+	VMAXPS       (DX), Y3, Y3
+	VFMADD132PS  constants<>+352(SB), Y1, Y13
+	VSUBPS       Y1, Y13, Y11
+	VFNMADD132PS constants<>+384(SB), Y12, Y11
+	VPERMPS      constants<>+480(SB), Y13, Y12
+	VPSLLD       $0x14, Y13, Y13
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      Y15, Y10
+	VMAXPS       32(DX), Y3, Y3
+	PREFETCHT0   20544(CX)
+	VFMADD132PS  constants<>+352(SB), Y1, Y10
+	VADDPS       Y14, Y9, Y9
+	VPADDD       Y12, Y13, Y13
+	VMOVUPS      constants<>+416(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VMULPS       Y11, Y11, Y14
+	VFMADD213PS  Y11, Y14, Y12
+	VSUBPS       Y1, Y10, Y11
+	VADDPS       96(CX), Y2, Y14
+	VFNMADD132PS constants<>+384(SB), Y15, Y11
+	VFMADD213PS  Y13, Y13, Y12
+	VPERMPS      constants<>+480(SB), Y10, Y13
+	VADDPS       64(CX), Y2, Y15
+	VPSLLD       $0x14, Y10, Y10
+	VPADDD       Y13, Y10, Y10
+	VMAXPS       Y15, Y0, Y13
+	VMAXPS       64(DX), Y3, Y3
+	VADDPS       Y15, Y8, Y8
+	VMOVUPS      constants<>+416(SB), Y15
+	VADDPS       Y12, Y4, Y4
+	VFMADD213PS  constants<>+448(SB), Y11, Y15
+	VMULPS       Y11, Y11, Y12
+	VFMADD213PS  Y11, Y12, Y15
+	VMOVUPS      Y13, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y11
+	VFNMADD132PS constants<>+384(SB), Y13, Y11
+	VMAXPS       Y14, Y0, Y13
+	VFMADD213PS  Y10, Y10, Y15
+	VMAXPS       96(DX), Y3, Y3
+	VPERMPS      constants<>+480(SB), Y12, Y10
+	VPSLLD       $0x14, Y12, Y12
+	VADDPS       Y15, Y5, Y5
+	VPADDD       Y10, Y12, Y12
+	VMOVUPS      Y13, Y15
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VADDPS       Y14, Y9, Y9
+	VSUBPS       Y1, Y15, Y14
+	VFNMADD132PS constants<>+384(SB), Y13, Y14
+	VFMADD213PS  constants<>+448(SB), Y11, Y10
+	VMULPS       Y11, Y11, Y13
+	VFMADD213PS  Y11, Y13, Y10
+	VPERMPS      constants<>+480(SB), Y15, Y11
+	VPSLLD       $0x14, Y15, Y15
+	VPADDD       Y11, Y15, Y15
+	VMOVUPS      constants<>+416(SB), Y11
+	VFMADD213PS  constants<>+448(SB), Y14, Y11
+	VMULPS       Y14, Y14, Y13
+	VFMADD213PS  Y14, Y13, Y11
+	VFMADD213PS  Y15, Y15, Y11
+	VADDPS       Y11, Y7, Y7
+	VFMADD213PS  Y12, Y12, Y10
+	VADDPS       Y10, Y6, Y6
+	VMAXPS       128(DX), Y3, Y3
+	PREFETCHT0   20608(CX)
+	VADDPS       128(CX), Y2, Y10
+	VADDPS       Y10, Y8, Y8
+	VMAXPS       Y10, Y0, Y11
+	VMOVUPS      Y11, Y12
+	VFMADD132PS  constants<>+352(SB), Y1, Y12
+	VSUBPS       Y1, Y12, Y10
+	VFNMADD132PS constants<>+384(SB), Y11, Y10
+	VPERMPS      constants<>+480(SB), Y12, Y11
+	VPSLLD       $0x14, Y12, Y12
+	VMAXPS       160(DX), Y3, Y3
+	VPADDD       Y11, Y12, Y12
+	VADDPS       160(CX), Y2, Y13
+	VMOVUPS      constants<>+416(SB), Y11
+	VADDPS       Y13, Y9, Y9
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMAXPS       Y13, Y0, Y14
+	VMULPS       Y10, Y10, Y13
+	VMOVUPS      Y14, Y15
+	VFMADD213PS  Y10, Y13, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y15
+	VFMADD213PS  Y12, Y12, Y11
+	VSUBPS       Y1, Y15, Y10
+	VADDPS       Y11, Y4, Y4
+	VFNMADD132PS constants<>+384(SB), Y14, Y10
+	VPERMPS      constants<>+480(SB), Y15, Y11
+	VPSLLD       $0x14, Y15, Y15
+	VPADDD       Y11, Y15, Y15
+	VMAXPS       168(DX), Y3, Y3
+	VMOVUPS      constants<>+416(SB), Y11
+	VMOVUPS      constants<>+152(SB), Y12
+	VFMADD213PS  constants<>+448(SB), Y10, Y11
+	VMASKMOVPS   192(CX), Y12, Y13
+	VMULPS       Y10, Y10, Y12
+	VADDPS       Y2, Y13, Y13
+	VFMADD213PS  Y10, Y12, Y11
+	VANDPS       constants<>+152(SB), Y13, Y13
+	VFMADD213PS  Y15, Y15, Y11
+	VADDPS       Y13, Y8, Y8
+	VADDPS       Y11, Y5, Y5
+	VMAXPS       Y13, Y0, Y10
+	VMOVUPS      Y10, Y11
+	VFMADD132PS  constants<>+352(SB), Y1, Y11
+	VSUBPS       Y1, Y11, Y2
+	VFNMADD132PS constants<>+384(SB), Y10, Y2
+	VPERMPS      constants<>+480(SB), Y11, Y10
+	VPSLLD       $0x14, Y11, Y11
+	VPADDD       Y10, Y11, Y11
+	VMOVUPS      constants<>+416(SB), Y10
+	VFMADD213PS  constants<>+448(SB), Y2, Y10
+	VMULPS       Y2, Y2, Y12
+	VFMADD213PS  Y2, Y12, Y10
+	VFMADD213PS  Y11, Y11, Y10
+	VANDPS       constants<>+152(SB), Y10, Y10
+	VADDPS       Y10, Y6, Y6
+	VADDPS       Y6, Y4, Y4
+	VADDPS       Y7, Y5, Y5
+	MOVQ         56(AX), R8
+	VMOVUPS      Y4, (R8)(BX*1)
+	VMOVUPS      Y5, 32(R8)(BX*1)
+	MOVQ         64(AX), R8
+	VMOVUPS      Y8, (R8)(BX*1)
+	VMOVUPS      Y9, 32(R8)(BX*1)
+	ORQ          $0x3f, BX
+	INCQ         BX
+	CMPQ         CX, DX
+	JEQ          found4
+	VEXTRACTF128 $0x01, Y3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0x4e, X3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0xb1, X3, X2
+	VMAXPS       X2, X3, X3
+	VXORPS       constants<>+0(SB), X3, X3
+	VMOVSS       X3, 392(AX)(DI*4)
+
+found4:
+skip2:
+	ADDQ 120(AX), CX
+	INCQ SI
+	INCQ DI
+	JMP  row1
+
+done3:
+	VZEROUPPER
+	RET
+
 // func sumUniformFloat32AVX512K100(a *byte)
 // Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·sumUniformFloat32AVX512K100(SB), NOSPLIT, $0-8

@@ -144,6 +144,7 @@ var builtin = []kernel{
 	{"planeSumExpUniformFloat32AVX512K20", avx512, 0, 20, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX512K20},
 	{"planeSumExpUniformFloat32AVX2K21", avx2, 0, 21, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX2K21},
 	{"planeSumExpUniformFloat32AVX512K21", avx512, 0, 21, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX512K21},
+	{"sumUniformFloat32AVX2K50", avx2, 0, 50, opSum, uniform, sumUniformFloat32AVX2K50},
 	{"sumUniformFloat32AVX512K100", avx512, 0, 100, opSum, uniform, sumUniformFloat32AVX512K100},
 	{"sumExpUniformFloat32AVX512K100", avx512, 0, 100, opSumExp, uniform, sumExpUniformFloat32AVX512K100},
 	{"sumUniformFloat32AVX512K128", avx512, 0, 128, opSum, uniform, sumUniformFloat32AVX512K128},

@@ -324,29 +324,25 @@ var schedules = map[Op]string{
 	SumExp: "0410051440004010150000021111116011132666220102121233372222722333333233223333",
 }
 
-// scheduled adds four vectors from class k on to the sums, in the order of a schedule.
-func (r *rowSums) scheduled(k reg.Register, schedule string) {
-	const vectors = 4
-	var d [vectors]vec
-	r.interleave(2*vectors, schedule, func(piece int) {
-		i := piece % vectors
-		if piece < vectors {
-			d[i] = r.difference(k, i, nil)
-			r.addExponential(k, i, nil, d[i])
+// scheduled adds four vectors, the i-th from class k on and those after it, to the sums, in the order of a schedule.
+func (r *rowSums) scheduled(k reg.Register, i int, schedule string) {
+	var d [4]vec
+	r.interleave(2*len(d), schedule, func(piece int) {
+		number := piece % len(d)
+		i := i + number
+		if piece < len(d) {
+			d[number] = r.difference(k, i, nil)
+			r.addExponential(k, i, nil, d[number])
 			return
 		}
 		r.prefetch(k, i)
 		r.oneLater(k, i, nil)
-		r.addDifference(k, i, nil, d[i])
+		r.addDifference(k, i, nil, d[number])
 	})
 }
 
 // vectors adds n vectors from class k on to the sums. The last of them may have a tail.
 func (r *rowSums) vectors(k reg.Register, n int, last *tail) {
-	if schedule, ok := schedules[r.Op]; ok && n == 4 && last == nil && r.ISA == AVX2 && r.Element == Float32 && r.Form == Uniform {
-		r.scheduled(k, schedule)
-		return
-	}
 	skew := 99 // as few as there are registers for
 	switch {
 	case r.ISA == AVX512 && r.Form == Uniform && r.Element == Float32:
@@ -364,8 +360,15 @@ func (r *rowSums) vectors(k reg.Register, n int, last *tail) {
 	if last != nil {
 		whole--
 	}
-	r.weave(n, skew, func(i int) {
+	first := 0
+	if r.ISA == AVX2 && r.Element == Float32 && r.Form == Uniform {
+		for ; first+4 <= whole; first += 4 {
+			r.scheduled(k, first, schedules[r.Op])
+		}
+	}
+	r.weave(n-first, skew, func(i int) {
 		var tl *tail
+		i += first
 		if i == whole {
 			tl = last
 		}
