@@ -20,9 +20,6 @@ const (
 	tiles                       // rows in the lanes, from a transposed copy
 )
 
-// planeBytes is what a chunk's rows take in a plane of a copy.
-const planeBytes = maxSlots * 8
-
 // tileClasses is up to how many classes tiles are faster than rows, by instruction set and kind of element (measured).
 var tileClasses = [...][4]int{avx2: {36, 17, 64, 64}, avx512: {43, 23, 62, 55}}
 

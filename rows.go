@@ -36,7 +36,7 @@ type worker[T Element, F real] struct {
 	cleared     bool                       // slots have been cleared since main was set
 	planeX      []F                        // a chunk's logits, and their exponentials, with a vector of rows for each class
 	planeT      []F                        // its distribution targets
-	planeLanes  []F                        // of sums over planes
+	planeLanes  []F                        // of sums over planes, and zeros
 	top         [maxSlots]int32            // targets, or −1 as soon as they are known not to be on top
 	topLogit    [maxSlots]float64          // their logits
 	none        [maxSlots + labelPad]int32 // labels of distribution targets: 0
@@ -190,12 +190,11 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		w.uBuffer = grow(w.uBuffer, rows*classes)
 	}
 	if w.shape = w.shapeOf(j); w.shape != lanesOfClasses {
-		n := planeBytes / int(unsafe.Sizeof(F(0)))
-		w.planeX = grow(w.planeX, max(classes, 4)*planeSlots+n)
+		w.planeX = grow(w.planeX, max(classes, 4)*planeSlots)
 		if w.form == dense {
-			w.planeT = grow(w.planeT, max(classes, 4)*planeSlots+n)
+			w.planeT = grow(w.planeT, max(classes, 4)*planeSlots)
 		}
-		w.planeLanes = grow(w.planeLanes, 4*n) // of four sums
+		w.planeLanes = grow(w.planeLanes, planeLanes/int(unsafe.Sizeof(F(0))))
 	}
 	w.want = w.shape
 	if w.turned.on = w.turns(j); w.turned.on {

@@ -119,9 +119,10 @@ func declarations(kernels, special []asm.Kernel) *jen.File {
 func arguments() *jen.File {
 	f := header("")
 	f.ImportName("unsafe", "unsafe")
-	f.Comment("maxSlots is how many rows a worker has under way at once, slotPad how many more a kernel may finish beside them, and planeSlots")
-	f.Comment("how far apart the classes of a copy are.")
-	f.Const().Defs(jen.Id("maxSlots").Op("=").Lit(asm.Slots), jen.Id("slotPad").Op("=").Lit(asm.Pad), jen.Id("planeSlots").Op("=").Lit(asm.PlaneSlots))
+	f.Comment("maxSlots is how many rows a worker has under way at once, slotPad how many more a kernel may finish beside them, planeSlots how far")
+	f.Comment("apart the classes of a copy are, and planeLanes how many bytes the lanes of sums over planes take, with zeros behind them.")
+	f.Const().Defs(jen.Id("maxSlots").Op("=").Lit(asm.Slots), jen.Id("slotPad").Op("=").Lit(asm.Pad), jen.Id("planeSlots").Op("=").Lit(asm.PlaneSlots),
+		jen.Id("planeLanes").Op("=").Lit(asm.PlaneLanes))
 	f.Comment("maxPairs is how many rows of two classes a kernel takes at once, pairStep what their number is a multiple of, and pairSlots how")
 	f.Comment("far apart arrays for them are.")
 	f.Const().Defs(jen.Id("maxPairs").Op("=").Lit(asm.Pairs), jen.Id("pairStep").Op("=").Lit(asm.PairStep), jen.Id("pairSlots").Op("=").Lit(asm.PairSlots))

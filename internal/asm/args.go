@@ -1,10 +1,6 @@
 package asm
 
-import (
-	"fmt"
-
-	"github.com/golsr/lsr/internal/coef"
-)
+import "fmt"
 
 // A Field is a member of the struct that kernels get a pointer to. Each is one or more words of 8 bytes.
 type Field struct {
@@ -23,8 +19,12 @@ const (
 	PlaneSlots = Slots + 16
 )
 
-// PlaneZeros is how far behind lanesE kernels for planes find zeros: behind all sums, of any instruction set.
-const PlaneZeros = 4 * coef.Lanes * coef.Lanes / 4
+// PlaneZeros is how far behind lanesE kernels for planes find zeros, for two sums to start from: behind all four sums, with 16 vectors of
+// 64 bytes each, at most. PlaneLanes is what all that takes.
+const (
+	PlaneZeros = 4 * 16 * 64
+	PlaneLanes = PlaneZeros + 2*16*64
+)
 
 // Pairs is how many rows of two classes a kernel takes at once, and PairStep what their number is a multiple of. PairSlots is how far
 // apart arrays for them are: not a page either.
