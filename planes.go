@@ -84,13 +84,7 @@ func (w *worker[T, F]) copyPlanes(buffer []F, from unsafe.Pointer, stride int) {
 		for k := range w.n {
 			load[T]((*group[F])(buffer[k*planeSlots:]), unsafe.Add(from, k*w.xStep), 0, w.rows, 1)
 		}
-		for r := range w.rows {
-			m := F(math.Inf(-1))
-			for k := range w.n {
-				m = max(m, buffer[k*planeSlots+r])
-			}
-			of[F](&w.minus)[w.first+r] = -m
-		}
+		w.run(opMax, 0)
 	}
 	w.x, w.xStride = x, xStride
 }
