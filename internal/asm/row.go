@@ -307,7 +307,7 @@ func (r *rowSums) rotate() {
 		if len(sums) > 1 {
 			first := r.copy(sums[0])
 			for i, v := range append(sums[1:len(sums):len(sums)], first) {
-				r.ps(r.VMOVAPS, r.VMOVAPD, v, sums[i])
+				r.move(v, sums[i])
 			}
 		}
 	}

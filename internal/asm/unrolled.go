@@ -98,7 +98,7 @@ func (b *builder) planeSumUnrolled() {
 					classes = append(classes, k)
 				}
 			}
-			if scheduled && level <= 2 && 2 <= len(classes) && len(classes) <= 4 {
+			if scheduled && 2 <= len(classes) && len(classes) <= 4 {
 				return st.scheduled(x, fetch, classes)
 			}
 			if level == 0 {
