@@ -97,8 +97,7 @@ TEXT ·sumUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	// sumUniformFloat32AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	MOVQ         96(AX), CX
 	ANDQ         $0x07, CX
-	LEAQ         constants<>+32(SB), DX
-	ADDQ         $0x80, DX
+	LEAQ         constants<>+160(SB), DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -429,8 +428,7 @@ TEXT ·sumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8
 	// sumExpUniformFloat32AVX2 finds x_y of each row, y being the label, and adds up e = exp(x−m) and, in lanes of their own, d = x−m. Beside the first rows it finds the maxima of later ones.
 	MOVQ         96(AX), CX
 	ANDQ         $0x07, CX
-	LEAQ         constants<>+32(SB), DX
-	ADDQ         $0x80, DX
+	LEAQ         constants<>+160(SB), DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
 	VBROADCASTSS constants<>+288(SB), Y0
@@ -1093,8 +1091,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R14
 	SUBQ         R12, R14
-	LEAQ         constants<>+32(SB), R15
-	ADDQ         $0x80, R15
+	LEAQ         constants<>+160(SB), R15
 	SHLQ         $0x02, R14
 	SUBQ         R14, R15
 	MOVQ         96(AX), R14
@@ -1346,8 +1343,7 @@ group1:
 	LEAQ         1536(BX), R12
 	CMPQ         R11, $0x04
 	JGE          classes3
-	LEAQ         constants<>+32(SB), R13
-	ADDQ         $0x80, R13
+	LEAQ         constants<>+160(SB), R13
 	SHLQ         $0x02, R11
 	SUBQ         R11, R13
 	PREFETCHT0   (R12)
@@ -1562,8 +1558,7 @@ group4:
 	LEAQ         1536(BX), R12
 	CMPQ         R11, $0x04
 	JGE          classes6
-	LEAQ         constants<>+32(SB), R13
-	ADDQ         $0x80, R13
+	LEAQ         constants<>+160(SB), R13
 	SHLQ         $0x02, R11
 	SUBQ         R11, R13
 	PREFETCHT0   (R12)
@@ -1732,8 +1727,7 @@ group4:
 	LEAQ         1536(BX), R12
 	CMPQ         R11, $0x04
 	JGE          classes6
-	LEAQ         constants<>+32(SB), R13
-	ADDQ         $0x80, R13
+	LEAQ         constants<>+160(SB), R13
 	SHLQ         $0x02, R11
 	SUBQ         R11, R13
 	PREFETCHT0   (R12)
@@ -3542,8 +3536,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R10
 	SUBQ         R8, R10
-	LEAQ         constants<>+32(SB), R11
-	ADDQ         $0x80, R11
+	LEAQ         constants<>+160(SB), R11
 	SHLQ         $0x03, R10
 	SUBQ         R10, R11
 	MOVQ         96(AX), R10
@@ -3801,8 +3794,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R11
 	SUBQ         R9, R11
-	LEAQ         constants<>+32(SB), R12
-	ADDQ         $0x80, R12
+	LEAQ         constants<>+160(SB), R12
 	SHLQ         $0x03, R11
 	SUBQ         R11, R12
 	MOVQ         96(AX), R11
@@ -4188,8 +4180,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R14
 	SUBQ         R12, R14
-	LEAQ         constants<>+32(SB), R15
-	ADDQ         $0x80, R15
+	LEAQ         constants<>+160(SB), R15
 	SHLQ         $0x03, R14
 	SUBQ         R14, R15
 	MOVQ         96(AX), R14
@@ -4433,8 +4424,7 @@ group1:
 	LEAQ         1536(BX), R11
 	CMPQ         R10, $0x04
 	JGE          classes3
-	LEAQ         constants<>+32(SB), R12
-	ADDQ         $0x80, R12
+	LEAQ         constants<>+160(SB), R12
 	SHLQ         $0x03, R10
 	SUBQ         R10, R12
 	XORQ         R10, R10
@@ -4551,8 +4541,7 @@ group1:
 	LEAQ         1536(BX), R11
 	CMPQ         R10, $0x04
 	JGE          classes3
-	LEAQ         constants<>+32(SB), R12
-	ADDQ         $0x80, R12
+	LEAQ         constants<>+160(SB), R12
 	SHLQ         $0x03, R10
 	SUBQ         R10, R12
 	XORQ         R10, R10
@@ -6321,8 +6310,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R10
 	SUBQ         R8, R10
-	LEAQ         constants<>+32(SB), R11
-	ADDQ         $0x80, R11
+	LEAQ         constants<>+160(SB), R11
 	SHLQ         $0x02, R10
 	SUBQ         R10, R11
 	MOVQ         96(AX), R10
@@ -6559,8 +6547,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R11
 	SUBQ         R9, R11
-	LEAQ         constants<>+32(SB), R12
-	ADDQ         $0x80, R12
+	LEAQ         constants<>+160(SB), R12
 	SHLQ         $0x02, R11
 	SUBQ         R11, R12
 	MOVQ         96(AX), R11
@@ -6941,8 +6928,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R14
 	SUBQ         R12, R14
-	LEAQ         constants<>+32(SB), R15
-	ADDQ         $0x80, R15
+	LEAQ         constants<>+160(SB), R15
 	SHLQ         $0x02, R14
 	SUBQ         R14, R15
 	MOVQ         96(AX), R14
@@ -8047,8 +8033,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R10
 	SUBQ         R8, R10
-	LEAQ         constants<>+32(SB), R11
-	ADDQ         $0x80, R11
+	LEAQ         constants<>+160(SB), R11
 	SHLQ         $0x02, R10
 	SUBQ         R10, R11
 	MOVQ         96(AX), R10
@@ -8295,8 +8280,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R11
 	SUBQ         R9, R11
-	LEAQ         constants<>+32(SB), R12
-	ADDQ         $0x80, R12
+	LEAQ         constants<>+160(SB), R12
 	SHLQ         $0x02, R11
 	SUBQ         R11, R12
 	MOVQ         96(AX), R11
@@ -8715,8 +8699,7 @@ end5:
 loop8:
 	MOVQ         96(AX), R14
 	SUBQ         R12, R14
-	LEAQ         constants<>+32(SB), R15
-	ADDQ         $0x80, R15
+	LEAQ         constants<>+160(SB), R15
 	SHLQ         $0x02, R14
 	SUBQ         R14, R15
 	MOVQ         96(AX), R14
@@ -24416,22 +24399,6 @@ DATA constants<>+128(SB)/8, $0xffffffffffffffff
 DATA constants<>+136(SB)/8, $0xffffffffffffffff
 DATA constants<>+144(SB)/8, $0xffffffffffffffff
 DATA constants<>+152(SB)/8, $0xffffffffffffffff
-DATA constants<>+160(SB)/8, $0x0000000000000000
-DATA constants<>+168(SB)/8, $0x0000000000000000
-DATA constants<>+176(SB)/8, $0x0000000000000000
-DATA constants<>+184(SB)/8, $0x0000000000000000
-DATA constants<>+192(SB)/8, $0x0000000000000000
-DATA constants<>+200(SB)/8, $0x0000000000000000
-DATA constants<>+208(SB)/8, $0x0000000000000000
-DATA constants<>+216(SB)/8, $0x0000000000000000
-DATA constants<>+224(SB)/8, $0x0000000000000000
-DATA constants<>+232(SB)/8, $0x0000000000000000
-DATA constants<>+240(SB)/8, $0x0000000000000000
-DATA constants<>+248(SB)/8, $0x0000000000000000
-DATA constants<>+256(SB)/8, $0x0000000000000000
-DATA constants<>+264(SB)/8, $0x0000000000000000
-DATA constants<>+272(SB)/8, $0x0000000000000000
-DATA constants<>+280(SB)/8, $0x0000000000000000
 DATA constants<>+288(SB)/8, $0xc2b00f5cc2b00f5c
 DATA constants<>+296(SB)/8, $0xc2b00f5cc2b00f5c
 DATA constants<>+304(SB)/8, $0xc2b00f5cc2b00f5c
@@ -24464,10 +24431,6 @@ DATA constants<>+512(SB)/8, $0x3f7b95c23f800000
 DATA constants<>+520(SB)/8, $0x3f75fed73f7837f0
 DATA constants<>+528(SB)/8, $0x3f75672a3f7504f3
 DATA constants<>+536(SB)/8, $0x3f7ac0c73f7744fd
-DATA constants<>+544(SB)/8, $0x0000000000000000
-DATA constants<>+552(SB)/8, $0x0000000000000000
-DATA constants<>+560(SB)/8, $0x0000000000000000
-DATA constants<>+568(SB)/8, $0x0000000000000000
 DATA constants<>+576(SB)/8, $0x0000000100000001
 DATA constants<>+584(SB)/8, $0x0000000100000001
 DATA constants<>+592(SB)/8, $0x0000000100000001
@@ -24684,7 +24647,6 @@ DATA constants<>+2272(SB)/8, $0x7f7fffff7f7fffff
 DATA constants<>+2280(SB)/8, $0x7f7fffff7f7fffff
 DATA constants<>+2288(SB)/8, $0x7f7fffff7f7fffff
 DATA constants<>+2296(SB)/8, $0x7f7fffff7f7fffff
-DATA constants<>+2304(SB)/8, $0x0000000000000000
 DATA constants<>+2312(SB)/8, $0x0000000000000001
 DATA constants<>+2320(SB)/8, $0x0000000000000008
 DATA constants<>+2328(SB)/8, $0x0000000000000009

@@ -116,6 +116,8 @@ func (d *data) emit() {
 	d.ctx.StaticGlobal(dataName)
 	d.ctx.DataAttributes(attr.RODATA | attr.NOPTR)
 	for i, w := range d.words {
-		d.ctx.AddDatum(8*i, operand.U64(w))
+		if w != 0 || i == len(d.words)-1 { // the size is where the last word ends
+			d.ctx.AddDatum(8*i, operand.U64(w))
+		}
 	}
 }

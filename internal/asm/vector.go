@@ -461,8 +461,7 @@ func (b *builder) tailOf(count reg.Register) *tail {
 		return &tail{k: k}
 	}
 	mask, used := b.GP64(), b.GP64()
-	b.LEAQ(b.data.masks(), mask)
-	b.ADDQ(operand.Imm(128), mask)
+	b.LEAQ(after(b.data.masks(), 128), mask)
 	b.MOVQ(count, used)
 	b.SHLQ(operand.Imm(map[int]uint64{4: 2, 8: 3}[b.f()]), used)
 	b.SUBQ(used, mask)
