@@ -51,6 +51,7 @@ const (
 	opTransposeBack           // planes to rows
 	opTileScale               // opPlaneScale and opTransposeBack
 	opCopyPlanes              // planes of elements to planes of F, and maxRows
+	opStorePlanes             // planes of float32 to others past the caches
 	opWiden                   // planes of a half type to planes of F
 	opNarrow                  // and back
 	opLabels                  // copyLabels

@@ -282,6 +282,38 @@ func labelKernelsOf[L Label](t *testing.T) {
 	}
 }
 
+// TestKernelsPastCaches compares gradients of an image that are stored past the caches with those of plain Go, and beside them such as
+// cannot be: they do not start cache lines, or take the place of logits.
+func TestKernelsPastCaches(t *testing.T) {
+	const classes, outer, inner = 5, 2, 1<<20 + 16
+	const size = outer * classes * inner
+	require.Greater(t, 4*size, cachesHold)
+	g := generator(36)
+	x, y := make([]float32, size), make([]int16, outer*inner)
+	for i := range x {
+		x[i] = float32(g.uniform())
+	}
+	for i := range y {
+		if y[i] = int16(i % classes); i%37 == 0 {
+			y[i] = -100
+		}
+	}
+	grad := func(kernel string, dst, x []float32) []uint32 {
+		_, err := Grad(criterion(t, Kernel(kernel), IgnoreIndex(-100)), Planes(dst, classes, inner), Planes(x, classes, inner), y)
+		require.NoError(t, err)
+		return unsafe.Slice((*uint32)(base(dst)), size)
+	}
+	want := grad("go", make([]float32, size), x)
+	for _, kernel := range Kernels() {
+		for _, from := range []int{0, 1, 16} {
+			dst := make([]float32, size+from)[from:]
+			require.True(t, slices.Equal(want, grad(kernel, dst, x)), "%s from %d", kernel, from)
+		}
+		inPlace := slices.Clone(x)
+		require.True(t, slices.Equal(want, grad(kernel, inPlace, inPlace)), "%s in place", kernel)
+	}
+}
+
 // TestPlaneKernels compares the kernels for planes with plain Go: few classes of rows, and a class axis that is not last.
 func TestPlaneKernels(t *testing.T) {
 	everyType(t, planeKernelsOf[float32], planeKernelsOf[float64], planeKernelsOf[Float16], planeKernelsOf[BFloat16])

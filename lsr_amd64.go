@@ -44,6 +44,9 @@ func labelsFloat32AVX2(a unsafe.Pointer)
 func foldFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape
+func storePlanesFloat32AVX2(a unsafe.Pointer)
+
+//go:noescape
 func planeSumExpUniformFloat32AVX2(a unsafe.Pointer)
 
 //go:noescape

@@ -2059,6 +2059,40 @@ folded4:
 	VZEROUPPER
 	RET
 
+// func storePlanesFloat32AVX2(a *byte)
+// Requires: AVX, MMX+
+TEXT ·storePlanesFloat32AVX2(SB), NOSPLIT, $0-8
+	MOVQ a+0(FP), AX
+
+	// storePlanesFloat32AVX2 copies planes to planes that start cache lines, past the caches, after what was copied so before has arrived.
+	SFENCE
+	MOVQ 16(AX), CX
+	MOVQ 200(AX), DX
+	MOVQ 96(AX), BX
+	MOVQ 80(AX), DI
+
+class1:
+	XORQ SI, SI
+	CMPQ SI, DI
+	JGE  end2
+
+loop3:
+	VMOVUPS  (DX)(SI*4), Y0
+	VMOVUPS  32(DX)(SI*4), Y1
+	VMOVNTPS Y0, (CX)(SI*4)
+	VMOVNTPS Y1, 32(CX)(SI*4)
+	ADDQ     $+16, SI
+	CMPQ     SI, DI
+	JLT      loop3
+
+end2:
+	ADDQ 192(AX), CX
+	ADDQ 208(AX), DX
+	DECQ BX
+	JNE  class1
+	VZEROUPPER
+	RET
+
 // func planeSumExpUniformFloat32AVX2(a *byte)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·planeSumExpUniformFloat32AVX2(SB), NOSPLIT, $0-8

@@ -34,6 +34,7 @@ type worker[T Element, F real] struct {
 	common                                 // what slots have
 	own         bool                       // the last job overwrote some of that by what its rows have
 	cleared     bool                       // slots have been cleared since main was set
+	past        bool                       // the chunk's gradients are stored past the caches
 	planeX      []F                        // a chunk's logits, and their exponentials, with a vector of rows for each class
 	planeT      []F                        // its distribution targets
 	planeLanes  []F                        // of sums over planes, and zeros
@@ -249,6 +250,7 @@ func (w *worker[T, F]) block(j *job[T], lo, hi int) (p partial) {
 		n = w.rowsOfPlanes(j.logits.Classes)
 	}
 	w.position = lo % inner
+	past := false
 	for i := lo; i < hi; {
 		first := (i - lo) % coef.RowLanes
 		rows := min(max(n-first, 1), hi-i)
@@ -268,6 +270,7 @@ func (w *worker[T, F]) block(j *job[T], lo, hi int) (p partial) {
 			w.shape = lanesOfClasses
 		}
 		p.correct += w.chunk(j, i, first, rows)
+		past = past || w.past
 		i += rows
 		if w.position += rows; w.position >= inner {
 			w.position = 0
@@ -275,6 +278,9 @@ func (w *worker[T, F]) block(j *job[T], lo, hi int) (p partial) {
 		if w.turned.on && i == w.turned.end && j.grads() {
 			w.turnBatch(&j.dst, w.turned.x, true)
 		}
+	}
+	if past {
+		w.arrive()
 	}
 	p.loss, p.z, p.nll = treeOf(&w.sumLoss), treeOf(&w.sumZ), treeOf(&w.sumNLL)
 	return p
@@ -312,6 +318,7 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 			}
 		}
 	}
+	w.past = grad && w.goesPast(j)
 	labels := unsafe.Slice((*int32)(w.labels), rows)
 	w.targets(j, labels)
 	for r, y := range labels[:min(rows, len(w.masked))] {
@@ -404,7 +411,7 @@ func (w *worker[T, F]) zeros(j *job[T], i int, labels []int32) {
 	case j.ignored != 0:
 		for r, y := range labels {
 			switch {
-			case y >= 0:
+			case y >= 0 || w.past:
 			case w.turned.on:
 				row, _ := w.rowOf(&j.dst, w.turned.x, i+r)
 				clear(unsafe.Slice((*T)(row), w.n))

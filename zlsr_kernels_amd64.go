@@ -17,6 +17,7 @@ var kernels = []kernel{
 	{"copyPlanesFloat32AVX2", avx2, 0, 0, opCopyPlanes, uniform, copyPlanesFloat32AVX2},
 	{"labelsFloat32AVX2", avx2, 0, 0, opLabels, uniform, labelsFloat32AVX2},
 	{"foldFloat32AVX2", avx2, 0, 0, opFold, uniform, foldFloat32AVX2},
+	{"storePlanesFloat32AVX2", avx2, 0, 0, opStorePlanes, uniform, storePlanesFloat32AVX2},
 	{"planeSumExpUniformFloat32AVX2", avx2, 0, 0, opPlaneSumExp, uniform, planeSumExpUniformFloat32AVX2},
 	{"planeScaleUniformFloat32AVX2", avx2, 0, 0, opPlaneScale, uniform, planeScaleUniformFloat32AVX2},
 	{"planeSumExpClasswiseFloat32AVX2", avx2, 0, 0, opPlaneSumExp, classwise, planeSumExpClasswiseFloat32AVX2},

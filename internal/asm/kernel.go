@@ -62,6 +62,7 @@ const (
 	TransposeBack
 	TileScale
 	CopyPlanes
+	StorePlanes
 	Widen
 	Narrow
 	Labels
@@ -76,7 +77,7 @@ const (
 )
 
 func (o Op) String() string {
-	return [...]string{"max", "sum", "sumExp", "scale", "planeSumExp", "planeScale", "transpose", "transposeBack", "tileScale", "copyPlanes", "widen", "narrow", "labels", "fold", "finish", "finishGrad", "finishSingle", "finishSingleGrad", "expTargets", "pair", "pairGrad"}[o]
+	return [...]string{"max", "sum", "sumExp", "scale", "planeSumExp", "planeScale", "transpose", "transposeBack", "tileScale", "copyPlanes", "storePlanes", "widen", "narrow", "labels", "fold", "finish", "finishGrad", "finishSingle", "finishSingleGrad", "expTargets", "pair", "pairGrad"}[o]
 }
 
 // Form says what smoothing is spread by, numbered as in package lsr.
@@ -136,6 +137,9 @@ func Kernels(elements []Element, isas []ISA) (ks []Kernel) {
 					ks = append(ks, Kernel{isa, e, Labels, 0, 0}, Kernel{isa, e, Fold, 0, 0})
 				} else {
 					ks = append(ks, Kernel{isa, e, Widen, 0, 0}, Kernel{isa, e, Narrow, 0, 0})
+				}
+				if e == Float32 {
+					ks = append(ks, Kernel{isa, e, StorePlanes, 0, 0})
 				}
 			}
 			if e <= Float64 { // planes of the half types are widened first
@@ -245,6 +249,8 @@ func Assemble(ks []Kernel, features bool) (*ir.File, error) {
 			b.tileScale()
 		case CopyPlanes:
 			b.copyPlanes()
+		case StorePlanes:
+			b.storePlanes()
 		case Widen, Narrow:
 			b.convertPlanes()
 		case Labels:
