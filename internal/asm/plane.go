@@ -145,8 +145,11 @@ func (b *builder) planeSum() {
 	}
 
 	b.clearLanes()
-	b.positions(b.width(), labels, []reg.GPVirtual{x}, func(slot reg.GPVirtual) {
-		fetch, st := b.stream(slot), b.newPlaneState(&exp, slot, labels)
+	near := b.GP64()
+	fetch := b.newStream(near)
+	b.positions(b.width(), labels, []reg.GPVirtual{x, fetch.next}, func(slot reg.GPVirtual) {
+		b.start(fetch)
+		st := b.newPlaneState(&exp, slot, labels)
 		// How far behind evenE the block's Σe are; from where these and Σd are gone on with, at first from zeros.
 		lane, odd, fromE, fromD := b.load("lanesE"), b.GP64(), b.GP64(), b.GP64()
 		b.XORQ(odd, odd)
@@ -183,10 +186,11 @@ func (b *builder) planeSum() {
 			b.CMPQ(left, operand.Imm(uint64(n)))
 			b.JLT(operand.LabelRef(done))
 			// Tiles have nothing to prefetch here: next is x.
-			near, fetched := b.GP64(), b.label("fetched")
+			fetched := b.label("fetched")
 			b.MOVQ(b.arg("next"), near)
 			b.CMPQ(near, b.arg("x"))
 			b.JEQ(operand.LabelRef(fetched))
+			b.MOVQ(b.arg("xStep"), near)
 			for range n {
 				b.prefetch(fetch)
 			}
@@ -295,24 +299,21 @@ func (b *builder) putRest(sum vec, slot reg.Register) {
 
 // A stream is where to prefetch classes: of the next chunk's logits and of this chunk's gradient, so many bytes beyond; a forward
 // pass has 0 there. Far apart as the classes are, the CPU would not do so by itself in time.
-type stream struct{ p, beyond reg.GPVirtual }
+type stream struct{ next, p, beyond, step reg.GPVirtual }
 
-// stream starts at the first class of a vector of rows.
-func (b *builder) stream(slot reg.Register) (s stream) {
-	s.p = b.GP64()
-	b.MOVQ(slot, s.p)
-	b.SUBQ(b.arg("first"), s.p)
-	b.SHLQ(operand.Imm(map[int]uint64{4: 2, 8: 3}[b.f()]), s.p)
-	b.ADDQ(b.arg("next"), s.p)
-	s.beyond = b.load("beyond")
-	return s
+// newStream starts at the next chunk's first rows. It wants a register with the step from class to class.
+func (b *builder) newStream(step reg.GPVirtual) *stream {
+	return &stream{b.load("next"), b.GP64(), b.load("beyond"), step}
 }
 
+// start starts at the first class of a vector of rows.
+func (b *builder) start(s *stream) { b.MOVQ(s.next, s.p) }
+
 // prefetch prefetches one class more. All of a vector's at once would have to wait for one another.
-func (b *builder) prefetch(s stream) {
+func (b *builder) prefetch(s *stream) {
 	b.PREFETCHT1(operand.Mem{Base: s.p})
 	b.PREFETCHT1(at(s.p, s.beyond, 1, 0))
-	b.ADDQ(b.arg("xStep"), s.p)
+	b.ADDQ(s.step, s.p)
 }
 
 // planeState is what a vector of rows has in registers.

@@ -60,11 +60,15 @@ func (b *builder) convertPlanes() {
 func (b *builder) storePlanes() {
 	b.doc("copies planes to planes that start cache lines, past the caches, after what was copied so before has arrived.")
 	b.SFENCE()
+	none := b.label("none")
+	b.CMPQ(b.arg("rows"), operand.Imm(0))
+	b.JE(operand.LabelRef(none))
 	b.eachPlane("dst", b.planeLanes(), func(dst, f operand.Mem) {
 		low, high := b.loadF(f, nil), b.loadF(after(f, b.vectorBytes()), nil)
 		b.VMOVNTPS(low, dst)
 		b.VMOVNTPS(high, after(dst, b.vectorBytes()))
 	})
+	b.Label(none)
 }
 
 // eachPlane runs the body for so many rows after others of each plane: of elements, which an argument names, and of F.
@@ -73,7 +77,7 @@ func (b *builder) eachPlane(name string, step int, body func(element, f operand.
 	loop := b.label("class")
 	b.Label(loop)
 	b.XORQ(i, i)
-	b.loop(i, rows, step, func() { body(at(elements, i, b.Element.size(), 0), at(plane, i, b.f(), 0)) })
+	b.repeat(i, rows, step, func() { body(at(elements, i, b.Element.size(), 0), at(plane, i, b.f(), 0)) })
 	b.ADDQ(b.arg(name+"Step"), elements)
 	b.ADDQ(b.arg("planeStep"), plane)
 	b.DECQ(class)

@@ -29,8 +29,10 @@ func (b *builder) planeSumUnrolled() {
 	x, t, labels := b.planeArgs()
 	partial := b.load("lanesE")
 	to := func(base reg.Register, k int) operand.Mem { return operand.Mem{Base: base, Disp: k * b.planeStep()} }
-	b.positions(b.width(), labels, []reg.GPVirtual{x, t}, func(slot reg.GPVirtual) {
-		fetch, st := b.stream(slot), b.newPlaneState(&exp, slot, labels)
+	fetch := b.newStream(b.load("xStep"))
+	b.positions(b.width(), labels, []reg.GPVirtual{x, t, fetch.next}, func(slot reg.GPVirtual) {
+		b.start(fetch)
+		st := b.newPlaneState(&exp, slot, labels)
 		leaf := func(l int) (s sums) {
 			var second vec
 			for i, k := 0, l; k < b.Classes; i, k = i+1, k+lanes {
@@ -136,7 +138,7 @@ func (b *builder) planeSumUnrolled() {
 }
 
 // scheduled adds up two to four classes.
-func (st *planeState) scheduled(x reg.Register, fetch stream, classes []int) sums {
+func (st *planeState) scheduled(x reg.Register, fetch *stream, classes []int) sums {
 	n, s := len(classes), make([]sums, len(classes))
 	schedule := planeSchedules[n]
 	st.interleave(2*n+1, schedule.order, func(piece int) {
