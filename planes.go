@@ -21,7 +21,7 @@ const (
 )
 
 // tileClasses is up to how many classes tiles are faster than rows, by instruction set and kind of element (measured).
-var tileClasses = [...][4]int{avx2: {36, 17, 64, 64}, avx512: {43, 23, 62, 55}}
+var tileClasses = [...][4]int{avx2: {31, 15, 63, 63}, avx512: {43, 23, 62, 55}}
 
 // tileRows is how many rows the kernels that transpose want.
 var tileRows = [...][4]int{avx2: {8, 8, 8, 8}, avx512: {16, 8, 8, 8}}
