@@ -282,9 +282,9 @@ func labelKernelsOf[L Label](t *testing.T) {
 	}
 }
 
-// TestKernelsPastCaches compares gradients of an image that are stored past the caches with those of plain Go, and beside them such as
+// TestPastCachesKernel compares gradients of an image that are stored past the caches with those of plain Go, and beside them such as
 // cannot be: they do not start cache lines, or take the place of logits.
-func TestKernelsPastCaches(t *testing.T) {
+func TestPastCachesKernel(t *testing.T) {
 	const classes, outer, inner = 5, 2, 1<<20 + 16
 	const size = outer * classes * inner
 	require.Greater(t, 4*size, cachesHold)
