@@ -39,27 +39,37 @@ var (
 	dataLine        = regexp.MustCompile(`^(DATA .*\$0x)([0-9a-f]{16})$`)
 	prefetchLine    = regexp.MustCompile(`^\tPREFETCHT[01]\s+(?:64|128|192)?\((\w+)\)(?:\(\w+\*1\))?$`)
 	startLine       = regexp.MustCompile(`^\t(MOVQ|LEAQ)\s`)
+	register        = regexp.MustCompile(`\b(?:[ABCD]X|[SD]I|R[89]|R1[0-5])\b`)
 	instructionLine = regexp.MustCompile(`^\t([A-Z][A-Z0-9.]*)(\s.*)?$`)
 )
 
 // parse finds the lines to change. Prefetches, what computes their addresses, and alignment are left alone: they change the speed
-// only. So are RET and the function features, which no kernel calls.
+// only. So are fences, for which no test can wait, RET, the function features, which no kernel calls, and constants that only functions to skip read.
 func parse(text string, skip func(function string) bool) *source {
 	s := &source{lines: strings.Split(text, "\n"), words: map[int]string{}}
-	function := ""
+	function, read := "", map[int]bool{} // whether a constant that starts at an offset is read by others
 	for i, line := range s.lines {
 		if m := textLine.FindStringSubmatch(line); m != nil {
 			function = m[1]
 		}
 		if dataLine.MatchString(line) {
 			function = "constants"
-			s.constants = append(s.constants, i)
 			offset, _ := strconv.Atoi(constant.FindStringSubmatch(line)[1])
 			s.words[offset] = line[strings.LastIndexByte(line, '$'):]
+			start := offset
+			for _, starts := read[start]; !starts && start > 0; _, starts = read[start] {
+				start -= 8
+			}
+			if others, starts := read[start]; others || !starts {
+				s.constants = append(s.constants, i)
+			}
+		} else if m := constant.FindStringSubmatch(line); m != nil {
+			offset, _ := strconv.Atoi(m[1])
+			read[offset] = read[offset] || !skip(function)
 		}
 		s.function = append(s.function, function)
 		m := instructionLine.FindStringSubmatch(line)
-		if m != nil && m[1] != "RET" && m[1] != "PCALIGN" && !strings.HasPrefix(m[1], "PREFETCH") && function != "features" && !skip(function) {
+		if m != nil && m[1] != "RET" && m[1] != "PCALIGN" && m[1] != "SFENCE" && !strings.HasPrefix(m[1], "PREFETCH") && function != "features" && !skip(function) {
 			s.code = append(s.code, i)
 		}
 	}
@@ -94,7 +104,37 @@ func (s *source) prefetches() func(i int) bool {
 			}
 		}
 	}
+	// Registers that such addresses are made of, and nothing else.
+	seen := map[[2]string]bool{}
+	for i, line := range s.lines {
+		if !lines[i] && !prefetchLine.MatchString(line) {
+			continue
+		}
+		for _, r := range register.FindAllString(line, -1) {
+			if key := [2]string{s.function[i], r}; !seen[key] {
+				seen[key] = true
+				for _, j := range s.feeds(i, r, lines) {
+					lines[j] = true
+				}
+			}
+		}
+	}
 	return func(i int) bool { return lines[i] }
+}
+
+// feeds are the lines of line i's function that write a register which only these, prefetches and the lines given read; nil if others do.
+func (s *source) feeds(i int, r string, given map[int]bool) (feeds []int) {
+	whole := regexp.MustCompile(`\b` + r + `\b`)
+	for j, line := range s.lines {
+		switch {
+		case s.function[j] != s.function[i] || !whole.MatchString(line) || given[j] || prefetchLine.MatchString(line):
+		case strings.HasSuffix(line, ", "+r) && len(whole.FindAllString(line, -1)) == 1:
+			feeds = append(feeds, j)
+		default:
+			return nil
+		}
+	}
+	return feeds
 }
 
 // draw draws a mutant: of ten, one has a bit of a constant changed, and the others an instruction.
