@@ -397,7 +397,9 @@ func (w *worker[T, F]) outputs(j *job[T], i int, labels []int32) {
 	if p := j.perRow.LSE; p != nil {
 		copy(p[i:], w.lse[first:first+len(labels)])
 	}
-	w.zeros(j, i, labels)
+	if !w.past { // these are stored with the others
+		w.zeros(j, i, labels)
+	}
 }
 
 // zeros writes gradients of 0: of ignored rows, or of all if there is nothing to differentiate.
@@ -411,7 +413,7 @@ func (w *worker[T, F]) zeros(j *job[T], i int, labels []int32) {
 	case j.ignored != 0:
 		for r, y := range labels {
 			switch {
-			case y >= 0 || w.past:
+			case y >= 0:
 			case w.turned.on:
 				row, _ := w.rowOf(&j.dst, w.turned.x, i+r)
 				clear(unsafe.Slice((*T)(row), w.n))
