@@ -67,7 +67,7 @@ type args struct {
 	xStep     int            // bytes from a class to the next of logits and targets whose class axis is not last,
 	dstStep   int            // and of the gradient
 	plane     unsafe.Pointer // transposed rows: F for each slot, class after class
-	planeStep int            // bytes from a class to the next there, for kernels that transpose or convert; to others it is constant
+	planeStep int            // bytes from a class to the next there, for kernels that transpose, convert or store; to others it is constant
 	rowBlocks int            // blocks of a row
 	lanes     unsafe.Pointer // fold: lanes, blocks × Lanes bytes for each row
 	sums      unsafe.Pointer // fold: F for each row
@@ -108,8 +108,8 @@ type args struct {
 	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABIca306a60_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABI72bafaff_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABIca306a60_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABI72bafaff_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

@@ -80,7 +80,7 @@ var Args = []Field{
 	{"xStep", integer, 1, "bytes from a class to the next of logits and targets whose class axis is not last,"},
 	{"dstStep", integer, 1, "and of the gradient"},
 	{"plane", pointer, 1, "transposed rows: F for each slot, class after class"},
-	{"planeStep", integer, 1, "bytes from a class to the next there, for kernels that transpose or convert; to others it is constant"},
+	{"planeStep", integer, 1, "bytes from a class to the next there, for kernels that transpose, convert or store; to others it is constant"},
 	{"rowBlocks", integer, 1, "blocks of a row"},
 	{"lanes", pointer, 1, "fold: lanes, blocks × Lanes bytes for each row"},
 	{"sums", pointer, 1, "fold: F for each row"},
