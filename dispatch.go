@@ -51,7 +51,7 @@ const (
 	opTransposeBack           // planes to rows
 	opTileScale               // opPlaneScale and opTransposeBack
 	opCopyPlanes              // planes of elements to planes of F, and maxRows
-	opStorePlanes             // planes of float32 to others past the caches
+	opStorePlanes             // planes of four bytes, by non-temporal stores
 	opWiden                   // planes of a half type to planes of F
 	opNarrow                  // and back
 	opLabels                  // copyLabels

@@ -282,44 +282,48 @@ func labelKernelsOf[L Label](t *testing.T) {
 	}
 }
 
-// TestPastCachesKernel compares gradients of an image that are stored past the caches with those of plain Go, and beside them such as
-// cannot be: they do not start cache lines, or take the place of logits.
-func TestPastCachesKernel(t *testing.T) {
-	const classes, outer, inner = 5, 2, 1<<20 + 16
-	const size = outer * classes * inner
-	require.Greater(t, 4*size, cachesHold)
-	g := generator(36)
-	x, y := make([]float32, size), make([]int16, outer*inner)
-	for i := range x {
-		x[i] = float32(g.uniform())
-	}
-	for i := range y {
-		if y[i] = int16(i % classes); i%37 == 0 {
-			y[i] = -100
-		}
-	}
-	grad := func(kernel string, dst, x []float32, options ...Option) []uint32 {
-		_, err := Grad(criterion(t, append(options, Kernel(kernel), IgnoreIndex(-100))...), Planes(dst, classes, inner), Planes(x, classes, inner), y)
-		require.NoError(t, err)
-		return unsafe.Slice((*uint32)(base(dst)), size)
-	}
-	want := grad("go", make([]float32, size), x)
-	for _, kernel := range Kernels() {
-		for _, from := range []int{0, 1, 16} {
-			dst := make([]float32, size+from)[from:]
-			require.True(t, slices.Equal(want, grad(kernel, dst, x)), "%s from %d", kernel, from)
-		}
-		inPlace := slices.Clone(x)
-		require.True(t, slices.Equal(want, grad(kernel, inPlace, inPlace)), "%s in place", kernel)
+// TestNonTemporal compares gradients that are stored by non-temporal stores, as if caches held nothing, with those of plain Go, and
+// beside them such as cannot be: rows that do not lie one after another, planes of half cache lines, and what takes the place of logits.
+func TestNonTemporal(t *testing.T) {
+	held := cachesHold
+	cachesHold = 0
+	defer func() { cachesHold = held }()
+	everyType(t, nonTemporal[float32], nonTemporal[float64], nonTemporal[Float16], nonTemporal[BFloat16])
+}
 
-		// The worker that has just done that still writes zeros for ignored rows of two classes. Now and then it is another.
-		dst := make([]float32, size)
-		for range 3 {
-			require.True(t, slices.Equal(want, grad(kernel, dst, x, Workers(1))), "%s, one worker", kernel)
-			pairs := []float32{1, 1, 1, 1}
-			_, err := Grad(criterion(t, Kernel(kernel), IgnoreIndex(-100), Workers(1)), Rows(pairs, 2), Rows([]float32{1, 2, 1, 2}, 2), []int{0, -100})
+func nonTemporal[T Element](t *testing.T) {
+	g := generator(36)
+	for _, size := range [][2]int{{5, 2}, {37, 300}, {1001, 35}, {9001, 2}, {2, 9}} { // chunks start anywhere in cache lines
+		classes, n := size[0], size[1]
+		if testing.Short() && classes > 100 {
+			continue
+		}
+		for _, l := range []layout{contiguous(classes), {classes, classes + 3, 1}, {classes, classes, 16}, {classes, classes, 40}, {classes, classes, 5}} {
+			n := (n + l.inner - 1) / l.inner * l.inner
+			x, y, d := g.rows(n, classes, 5), g.targets(n, classes), g.distributions(n, classes)
+			x[g.intn(n)][g.intn(classes)] = negInf
+			y[0], y[g.intn(n)] = -100, -100
+			for name, options := range map[string][]Option{"uniform": nil, "mask": {MaskNegInf()}} {
+				options = append(options, IgnoreIndex(-100), Smoothing(.1))
+				for _, target := range [][][]float64{nil, d} {
+					want := compute[T](t, criterion(t, append(options, Kernel("go"))...), x, y, target, nil, l)
+					for _, kernel := range Kernels() {
+						for _, workers := range []int{1, 2} {
+							got := compute[T](t, criterion(t, append(options, Kernel(kernel), Workers(workers))...), x, y, target, nil, l)
+							same(t, want, got, fmt.Sprintf("%s %s %v distribution=%v workers=%d", kernel, name, l, target != nil, workers))
+						}
+					}
+				}
+			}
+			inPlace := pack[T](x, l)
+			_, err := Grad(criterion(t, IgnoreIndex(-100)), inPlace, inPlace, y)
 			require.NoError(t, err)
-			require.Equal(t, []float32{0, 0}, pairs[2:], kernel)
+			apart := blank[T](n, l)
+			_, err = Grad(criterion(t, IgnoreIndex(-100)), apart, pack[T](x, l), y)
+			require.NoError(t, err)
+			for i, row := range unpack(apart, n) {
+				sameBits(t, row, unpack(inPlace, n)[i], "in place")
+			}
 		}
 	}
 }

@@ -2064,7 +2064,7 @@ folded4:
 TEXT ·storePlanesFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// storePlanesFloat32AVX2 copies planes to planes that start cache lines, past the caches, after what was copied so before has arrived.
+	// storePlanesFloat32AVX2 copies planes to planes that start cache lines, by non-temporal stores, once those of the copy before have arrived.
 	SFENCE
 	CMPQ 80(AX), $0x00
 	JE   none1

@@ -71,17 +71,6 @@ func (w *worker[T, F]) fits(rows int) (int, bool) {
 // whole reports whether the kernels that copy planes can copy the chunk's rows, which otherwise are fewer than a vector.
 func (w *worker[T, F]) whole() bool { return w.rows%vectorRows[F]() == 0 }
 
-// cachesHold is how many bytes of gradients may stay in the caches of most CPUs.
-const cachesHold = 32 << 20
-
-// goesPast reports whether the gradients of a chunk are stored past the caches: an image's, where there are more than stay in them,
-// as long as cache lines are whole. Where they take the place of logits, these are in the caches already.
-func (w *worker[T, F]) goesPast(j *job[T]) bool {
-	size := int(unsafe.Sizeof(*new(T)))
-	return w.shape == planes && kind[T]() == 0 && j.rows*w.n*size > cachesHold && w.whole() && w.dst != w.x &&
-		(uintptr(w.dst)|uintptr(w.step*size))%coef.Lanes == 0
-}
-
 // copyPlanes copies a chunk of logits or of targets to a plane buffer, and finds maxima, as if all were logits.
 func (w *worker[T, F]) copyPlanes(buffer []F, from unsafe.Pointer, stride int) {
 	x, xStride := w.x, w.xStride
@@ -118,7 +107,7 @@ func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 	switch {
 	case w.shape == tiles: // rows have been prefetched as they were transposed: next is x
 		w.next, w.xStep = int(uintptr(base(w.planeX))), w.planeStep
-	case j.grads() && !w.past:
+	case j.grads() && !w.nonTemporal:
 		w.beyond = int(uintptr(w.dst)) - w.next
 	}
 	w.x = base(w.planeX)
@@ -144,23 +133,6 @@ func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 	}
 }
 
-// arrive waits until gradients that were stored past the caches are where other CPUs see them.
-func (w *worker[T, F]) arrive() {
-	w.rows, w.n = 0, 1
-	w.run(opStorePlanes, 0)
-}
-
-// zeroPlanes clears the gradients of ignored rows in planeX.
-func (w *worker[T, F]) zeroPlanes() {
-	for r, y := range unsafe.Slice((*int32)(w.labels), w.rows) {
-		if y < 0 {
-			for k := range w.n {
-				w.planeX[k*planeSlots+r] = 0
-			}
-		}
-	}
-}
-
 // gradientPlanes turns the exponentials that sumPlanes has left into gradients: at once in the caller's memory, where that has
 // planes of F, or in planeX, to be copied.
 func (w *worker[T, F]) gradientPlanes() {
@@ -170,7 +142,7 @@ func (w *worker[T, F]) gradientPlanes() {
 		return
 	}
 	caller, dstStep := w.view, w.dstStep
-	direct := w.shape == planes && w.whole() && !w.past && unsafe.Sizeof(*new(T)) == unsafe.Sizeof(F(0))
+	direct := w.shape == planes && w.whole() && !w.nonTemporal && unsafe.Sizeof(*new(T)) == unsafe.Sizeof(F(0))
 	if !direct {
 		w.dst, w.dstStep = base(w.planeX), w.planeStep
 	}
@@ -183,9 +155,9 @@ func (w *worker[T, F]) gradientPlanes() {
 	w.view, w.dstStep, w.plane = caller, dstStep, base(w.planeX)
 	switch {
 	case direct:
-	case w.past:
+	case w.nonTemporal:
 		w.zeroPlanes()
-		w.run(opStorePlanes, 0)
+		w.storePlanes()
 	case w.shape == tiles:
 		w.run(opTransposeBack, 0)
 	case w.whole():

@@ -34,7 +34,7 @@ type worker[T Element, F real] struct {
 	common                                 // what slots have
 	own         bool                       // the last job overwrote some of that by what its rows have
 	cleared     bool                       // slots have been cleared since main was set
-	past        bool                       // the chunk's gradients are stored past the caches
+	nonTemporal bool                       // the chunk's gradients are stored by non-temporal stores
 	planeX      []F                        // a chunk's logits, and their exponentials, with a vector of rows for each class
 	planeT      []F                        // its distribution targets
 	planeLanes  []F                        // of sums over planes, and zeros
@@ -51,6 +51,7 @@ type worker[T Element, F real] struct {
 	folded      []F       // their sums
 	scales      []float64 // of the segments of a long row: exponentials × scale are relative to the row's maximum
 	eBuffer     []F       // exponentials of a chunk, where the gradient's own memory is too narrow for them
+	apart       []T       // gradients of a chunk of rows, to be stored by non-temporal stores
 	masked      []bool    // whether rows of a chunk have masked classes; empty without masks
 	uBuffer     []F       // coefficients of these rows
 }
@@ -197,6 +198,9 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		}
 		w.planeLanes = grow(w.planeLanes, planeLanes/int(unsafe.Sizeof(F(0))))
 	}
+	if w.apart = w.apart[:0]; w.shape == lanesOfClasses && w.nonTemporalRows(j) {
+		w.apart = grow(w.apart, rowsOfClasses[F](classes)*classes)
+	}
 	w.want = w.shape
 	if w.turned.on = w.turns(j); w.turned.on {
 		w.step = 1
@@ -250,7 +254,7 @@ func (w *worker[T, F]) block(j *job[T], lo, hi int) (p partial) {
 		n = w.rowsOfPlanes(j.logits.Classes)
 	}
 	w.position = lo % inner
-	past := false
+	fence := false
 	for i := lo; i < hi; {
 		first := (i - lo) % coef.RowLanes
 		rows := min(max(n-first, 1), hi-i)
@@ -270,7 +274,7 @@ func (w *worker[T, F]) block(j *job[T], lo, hi int) (p partial) {
 			w.shape = lanesOfClasses
 		}
 		p.correct += w.chunk(j, i, first, rows)
-		past = past || w.past
+		fence = fence || w.nonTemporal
 		i += rows
 		if w.position += rows; w.position >= inner {
 			w.position = 0
@@ -279,8 +283,8 @@ func (w *worker[T, F]) block(j *job[T], lo, hi int) (p partial) {
 			w.turnBatch(&j.dst, w.turned.x, true)
 		}
 	}
-	if past {
-		w.arrive()
+	if fence {
+		w.storeFence()
 	}
 	p.loss, p.z, p.nll = treeOf(&w.sumLoss), treeOf(&w.sumZ), treeOf(&w.sumNLL)
 	return p
@@ -297,7 +301,7 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 	grad := j.grads()
 	w.rows, w.first, w.n = rows, first, classes
 	w.x, w.xStride = w.rowOf(&j.logits, w.turned.x, i)
-	w.labels = unsafe.Pointer(&w.none)
+	w.labels, w.nonTemporal = unsafe.Pointer(&w.none), false
 	if j.index {
 		w.labels = unsafe.Pointer(&j.labels[i])
 	} else {
@@ -308,6 +312,9 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 	}
 	if grad {
 		w.dst, w.dstStride = w.rowOf(&j.dst, w.turned.x, i)
+		if w.nonTemporal = w.nonTemporalPlanes(j); len(w.apart) != 0 {
+			w.nonTemporal, w.dst = true, base(w.apart)
+		}
 		if len(w.eBuffer) == 0 {
 			w.e, w.eStride, w.eStep = w.dst, w.dstStride, w.step
 		}
@@ -318,7 +325,6 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 			}
 		}
 	}
-	w.past = grad && w.goesPast(j)
 	labels := unsafe.Slice((*int32)(w.labels), rows)
 	w.targets(j, labels)
 	for r, y := range labels[:min(rows, len(w.masked))] {
@@ -368,6 +374,9 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 		w.gradientPlanes()
 	default:
 		w.gradient(j, labels)
+		if w.nonTemporal {
+			w.storeRows(j, i, labels)
+		}
 	}
 	w.outputs(j, i, labels)
 	if !c.top1 {
@@ -397,7 +406,7 @@ func (w *worker[T, F]) outputs(j *job[T], i int, labels []int32) {
 	if p := j.perRow.LSE; p != nil {
 		copy(p[i:], w.lse[first:first+len(labels)])
 	}
-	if !w.past { // these are stored with the others
+	if !w.nonTemporal { // these are stored with the others
 		w.zeros(j, i, labels)
 	}
 }

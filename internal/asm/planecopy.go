@@ -55,10 +55,10 @@ func (b *builder) convertPlanes() {
 	})
 }
 
-// storePlanes copies planes of float32 past the caches. Other stores do not wait for these: a fence does, which is there
+// storePlanes copies planes of four bytes by non-temporal stores. Other stores do not wait for these: a fence does, which is there
 // before the next copy, when it has least to wait for.
 func (b *builder) storePlanes() {
-	b.doc("copies planes to planes that start cache lines, past the caches, after what was copied so before has arrived.")
+	b.doc("copies planes to planes that start cache lines, by non-temporal stores, once those of the copy before have arrived.")
 	b.SFENCE()
 	none := b.label("none")
 	b.CMPQ(b.arg("rows"), operand.Imm(0))
