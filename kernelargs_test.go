@@ -65,9 +65,9 @@ func kernelArgs(tb testing.TB, k kernel, rows, n int) *args {
 	a.x, a.t, a.e, a.dst, a.plane = memory(elements), memory(elements), memory(elements), memory(elements), memory(elements)
 	a.u, a.w, a.labels = memory(n), memory(n), base(make([]int32, rows+labelPad))
 	a.planeStep, a.xStep, a.dstStep = planeSlots*sizeF, planeSlots*sizeT, planeSlots*sizeT
-	a.rowBlocks = (n*sizeF + coef.Block - 1) / coef.Block
+	a.rowBlocks = (n*sizeF + coef.BlockBytes - 1) / coef.BlockBytes
 	a.folds, a.blocks, a.ahead = rows, a.rowBlocks, rows-coef.RowsAhead
-	lanes := max(rows*a.rowBlocks*coef.Lanes/8, maxSlots*8)
+	lanes := max(rows*a.rowBlocks*coef.LaneBytes/8, maxSlots*8)
 	a.lanesE, a.lanesD, a.lanesA = memory(lanes), memory(lanes), memory(lanes)
 	a.lanes, a.sums = memory(lanes), memory(rows*a.rowBlocks)
 	a.factors, a.out = memory(rows), memory(pairArrays*pairSlots/2)

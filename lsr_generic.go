@@ -34,7 +34,7 @@ type group[F real] = [groupSize]F
 func isFloat64[F real]() bool { return unsafe.Sizeof(F(0)) == 8 }
 
 // blockOf is the number of elements after which the lanes are folded.
-func blockOf[F real]() int { return coef.Block / int(unsafe.Sizeof(F(0))) }
+func blockOf[F real]() int { return coef.BlockBytes / int(unsafe.Sizeof(F(0))) }
 
 // at is the address of element i of an array.
 func at[T any](p unsafe.Pointer, i int) *T {
@@ -194,7 +194,7 @@ func of[F real](p *slotsF) *[maxSlots + slotPad]F { return (*[maxSlots + slotPad
 
 // lanesOf are the lanes of a block of a sum.
 func lanesOf[F real](p unsafe.Pointer, block int) []F {
-	return unsafe.Slice((*F)(unsafe.Add(p, block*coef.Lanes)), coef.Lanes/int(unsafe.Sizeof(F(0))))
+	return unsafe.Slice((*F)(unsafe.Add(p, block*coef.LaneBytes)), coef.LaneBytes/int(unsafe.Sizeof(F(0))))
 }
 
 // addLanes adds the first n elements of a group to a block's lanes, which are cleared first for the block's first group.
@@ -237,8 +237,8 @@ func coefficients[T Element, F real](a *group[F], f form, p *args, t unsafe.Poin
 // first args.ahead rows it finds the maximum of the next row but one.
 func sumRows[T Element, F real](p *args, f form) {
 	var x, e, a group[F]
-	var expLanes [coef.ExpLanes / 4]F
-	sumE, blockSize := expLanes[:coef.ExpLanes/unsafe.Sizeof(F(0))], blockOf[F]()
+	var expLanes [coef.ExpLaneBytes / 4]F
+	sumE, blockSize := expLanes[:coef.ExpLaneBytes/unsafe.Sizeof(F(0))], blockOf[F]()
 	for i := range p.rows {
 		y := int(*at[int32](p.labels, i))
 		if y < 0 {

@@ -421,7 +421,7 @@ func (m *kernelMemory) call(k kernel, n, rows, pad int, s side, more int) error 
 	}
 	a.xStride, a.tStride, a.dstStride, a.eStride = (n+pad)*sizeT, (n+pad)*sizeT, (n+pad)*sizeT, (n+pad)*sizeF
 	a.step, a.eStep, a.n, a.rows, a.first = 1, 1, n+more, rows, (n*3)%(maxSlots-rows)
-	a.rowBlocks = (n*sizeF + coef.Block - 1) / coef.Block
+	a.rowBlocks = (n*sizeF + coef.BlockBytes - 1) / coef.BlockBytes
 	a.x, a.t = in("x", n*sizeT, rows, a.xStride), in("t", n*sizeT, rows, a.tStride)
 	a.u, a.w, a.labels = in("u", n*sizeF, 1, 0), in("w", n*sizeF, 1, 0), in("labels", 4*rows, 1, 0)
 	a.dst = out("dst", n*sizeT, rows, a.dstStride)
@@ -432,12 +432,12 @@ func (m *kernelMemory) call(k kernel, n, rows, pad int, s side, more int) error 
 	}
 	blocks := rows * a.rowBlocks
 	for name, p := range map[string]*unsafe.Pointer{"lanesE": &a.lanesE, "lanesD": &a.lanesD, "lanesA": &a.lanesA} {
-		*p = out(name, blocks*coef.Lanes, 1, 0)
+		*p = out(name, blocks*coef.LaneBytes, 1, 0)
 	}
 	a.folds, a.blocks = rows, 1+n%3
 	a.ahead = rows - coef.RowsAhead
 	whole := wholeFolds(rows)
-	a.lanes, a.sums = in("lanes", whole*a.blocks*coef.Lanes, 1, 0), out("sums", whole*8, 1, 0)
+	a.lanes, a.sums = in("lanes", whole*a.blocks*coef.LaneBytes, 1, 0), out("sums", whole*8, 1, 0)
 	if err := fault(func() { k.call(a) }); err != nil {
 		return err
 	}

@@ -1,16 +1,14 @@
 package lsr
 
-import (
-	"unsafe"
-
-	"github.com/golsr/lsr/internal/coef"
-)
+import "unsafe"
 
 // Gradients that no cache would keep are made apart, chunk by chunk, and copied to the caller's memory by non-temporal stores, which go
 // past the caches: otherwise a CPU reads each cache line before it writes it. Where a gradient replaces the logits, its memory has been read anyway.
 
 // cachesHold is how many bytes of gradients may stay in the caches of most CPUs. Only tests change it.
 var cachesHold = 32 << 20
+
+const cacheLine = 64
 
 // tooLarge reports whether no cache would keep a job's gradients.
 func (j *job[T]) tooLarge() bool {
@@ -26,7 +24,7 @@ func (w *worker[T, F]) nonTemporalRows(j *job[T]) bool {
 // nonTemporalPlanes reports whether a chunk's gradients are stored so where they are planes, from planeX: in whole cache lines.
 func (w *worker[T, F]) nonTemporalPlanes(j *job[T]) bool {
 	start, step := uintptr(w.dst), uintptr(w.step)*unsafe.Sizeof(*new(T))
-	return w.shape == planes && kind[T]() == 0 && w.whole() && (start|step)%coef.Lanes == 0 && j.tooLarge()
+	return w.shape == planes && kind[T]() == 0 && w.whole() && (start|step)%cacheLine == 0 && j.tooLarge()
 }
 
 // storeRows stores the gradients of a chunk's rows, from row i on, which are apart.
@@ -38,8 +36,8 @@ func (w *worker[T, F]) storeRows(j *job[T], i int, labels []int32) {
 	}
 	bytes := len(labels) * w.n * int(unsafe.Sizeof(*new(T)))
 	from, to := unsafe.Slice((*byte)(base(w.apart)), bytes), unsafe.Slice((*byte)(j.dst.row(i)), bytes)
-	start := min(int(-uintptr(base(to))%coef.Lanes), bytes) // of whole cache lines,
-	end := start + (bytes-start)&^(coef.Lanes-1)
+	start := min(int(-uintptr(base(to))%cacheLine), bytes) // of whole cache lines,
+	end := start + (bytes-start)&^(cacheLine-1)
 	copy(to[:start], from)
 	copy(to[end:], from[end:])
 	if start == end {

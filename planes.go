@@ -52,7 +52,7 @@ func (w *worker[T, F]) rowsOfPlanes(classes int) int {
 }
 
 // vectorRows is the number of rows that the kernels for planes take at a time, at most.
-func vectorRows[F real]() int { return coef.Lanes / int(unsafe.Sizeof(F(0))) }
+func vectorRows[F real]() int { return coef.LaneBytes / int(unsafe.Sizeof(F(0))) }
 
 // fits narrows a chunk to a number of rows that the kernels for planes take as well as they can, or says that they can't.
 func (w *worker[T, F]) fits(rows int) (int, bool) {

@@ -174,7 +174,7 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	}
 	w.rowBlocks = (coef.SegmentOf(classes) + blockOf[F]() - 1) / blockOf[F]()
 	blocks := wholeFolds(rows) * w.rowBlocks
-	n := blocks * coef.Lanes / int(unsafe.Sizeof(F(0)))
+	n := blocks * coef.LaneBytes / int(unsafe.Sizeof(F(0)))
 	w.lanes, w.folded = grow(w.lanes, 3*n), grow(w.folded, 3*blocks)
 	w.lanesE, w.lanesD, w.lanesA = base(w.lanes), base(w.lanes[n:]), base(w.lanes[2*n:])
 	w.eBuffer = w.eBuffer[:0]
@@ -196,7 +196,7 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		if w.form == dense {
 			w.planeT = grow(w.planeT, max(classes, 4)*planeSlots)
 		}
-		w.planeLanes = grow(w.planeLanes, planeLanes/int(unsafe.Sizeof(F(0))))
+		w.planeLanes = grow(w.planeLanes, planeLaneBytes/int(unsafe.Sizeof(F(0))))
 	}
 	if w.apart = w.apart[:0]; w.shape == lanesOfClasses && w.nonTemporalRows(j) {
 		w.apart = grow(w.apart, rowsOfClasses[F](classes)*classes)
@@ -527,7 +527,7 @@ func (w *worker[T, F]) part(r, rows, k, n int) form {
 		v.t = unsafe.Add(v.t, r*w.tStride+k*w.step*sizeT)
 	}
 	block := r*w.rowBlocks + k/blockOf[F]()
-	block *= coef.Lanes
+	block *= coef.LaneBytes
 	v.lanesE, v.lanesD, v.lanesA = unsafe.Add(v.lanesE, block), unsafe.Add(v.lanesD, block), unsafe.Add(v.lanesA, block)
 	v.labels = unsafe.Add(v.labels, 4*r)
 	v.first, v.rows, v.n = v.first+r, rows, n

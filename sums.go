@@ -11,7 +11,7 @@ import (
 
 // sumShort finds the sums of rows that have one pivot each.
 func (w *worker[T, F]) sumShort(j *job[T], labels []int32) {
-	all, step := w.view, max(1, coef.Near/(w.n*int(unsafe.Sizeof(*new(T))))) // rows that stay in the nearest cache
+	all, step := w.view, max(1, coef.NearBytes/(w.n*int(unsafe.Sizeof(*new(T))))) // rows that stay in the nearest cache
 	// All maxima but the first are found beside sums, unless a row has something done between, or is missing.
 	beside := step >= coef.RowsAhead && !j.c.top1 && len(w.masked) == 0 && j.ignored == 0
 	switch {
@@ -37,7 +37,7 @@ func (w *worker[T, F]) sumShort(j *job[T], labels []int32) {
 	w.fold(of[F](&w.rest)[lo:hi], w.lanesE, w.rowBlocks, -1)
 	if w.n == 2 { // the other of the two exponentials is 1
 		for r := range w.rows {
-			e := (*[2]F)(unsafe.Add(w.lanesE, r*coef.Lanes))
+			e := (*[2]F)(unsafe.Add(w.lanesE, r*coef.LaneBytes))
 			of[F](&w.rest)[w.first+r] = e[0] * e[1]
 		}
 	}
@@ -149,7 +149,7 @@ func (w *worker[T, F]) foldSegments() {
 	whole, rest := w.n/coef.Segment, (w.n%coef.Segment+blockOf[F]()-1)/blockOf[F]()
 	if rest > 0 { // the last segment has fewer blocks
 		for _, lanes := range sums {
-			clear(unsafe.Slice(at[[coef.Lanes]byte](lanes, whole*w.rowBlocks+rest), w.rowBlocks-rest))
+			clear(unsafe.Slice(at[[coef.LaneBytes]byte](lanes, whole*w.rowBlocks+rest), w.rowBlocks-rest))
 		}
 	}
 	w.fold(w.folded[:len(sums)*wholeFolds(len(w.scales))], w.lanesE, w.rowBlocks, 0)

@@ -5,12 +5,12 @@ package lsr
 import "unsafe"
 
 // maxSlots is how many rows a worker has under way at once, slotPad how many more a kernel may finish beside them, planeSlots how far
-// apart the classes of a copy are, and planeLanes how many bytes the lanes of sums over planes take, with zeros behind them.
+// apart the classes of a copy are, and planeLaneBytes how many bytes the lanes of sums over planes take, with zeros behind them.
 const (
-	maxSlots   = 256
-	slotPad    = 8
-	planeSlots = 272
-	planeLanes = 6144
+	maxSlots       = 256
+	slotPad        = 8
+	planeSlots     = 272
+	planeLaneBytes = 6144
 )
 
 // maxPairs is how many rows of two classes a kernel takes at once, pairStep what their number is a multiple of, and pairSlots how

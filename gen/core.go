@@ -70,7 +70,7 @@ func render(files []file, goFiles []goFile) ([]file, error) {
 // must agree on, so that one made for another version does not compile.
 func registerName() string {
 	h := fnv.New32a()
-	fmt.Fprint(h, asm.View, asm.Args, asm.PlaneSlots, coef.Block, coef.Lanes, coef.ExpLanes, coef.Long, coef.Segment, coef.RowsAhead, coef.RowLanes)
+	fmt.Fprint(h, asm.View, asm.Args, asm.PlaneSlots, coef.BlockBytes, coef.LaneBytes, coef.ExpLaneBytes, coef.Long, coef.Segment, coef.RowsAhead, coef.RowLanes)
 	for o := asm.Max; o <= asm.PairGrad; o++ { // their numbers, which generated code says
 		fmt.Fprint(h, o)
 	}
@@ -120,9 +120,9 @@ func arguments() *jen.File {
 	f := header("")
 	f.ImportName("unsafe", "unsafe")
 	f.Comment("maxSlots is how many rows a worker has under way at once, slotPad how many more a kernel may finish beside them, planeSlots how far")
-	f.Comment("apart the classes of a copy are, and planeLanes how many bytes the lanes of sums over planes take, with zeros behind them.")
+	f.Comment("apart the classes of a copy are, and planeLaneBytes how many bytes the lanes of sums over planes take, with zeros behind them.")
 	f.Const().Defs(jen.Id("maxSlots").Op("=").Lit(asm.Slots), jen.Id("slotPad").Op("=").Lit(asm.Pad), jen.Id("planeSlots").Op("=").Lit(asm.PlaneSlots),
-		jen.Id("planeLanes").Op("=").Lit(asm.PlaneLanes))
+		jen.Id("planeLaneBytes").Op("=").Lit(asm.PlaneLaneBytes))
 	f.Comment("maxPairs is how many rows of two classes a kernel takes at once, pairStep what their number is a multiple of, and pairSlots how")
 	f.Comment("far apart arrays for them are.")
 	f.Const().Defs(jen.Id("maxPairs").Op("=").Lit(asm.Pairs), jen.Id("pairStep").Op("=").Lit(asm.PairStep), jen.Id("pairSlots").Op("=").Lit(asm.PairSlots))

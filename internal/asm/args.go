@@ -20,10 +20,10 @@ const (
 )
 
 // PlaneZeros is how far behind lanesE kernels for planes find zeros, for two sums to start from: behind all four sums, with 16 vectors of
-// 64 bytes each, at most. PlaneLanes is what all that takes.
+// 64 bytes each, at most. PlaneLaneBytes is what all that takes.
 const (
-	PlaneZeros = 4 * 16 * 64
-	PlaneLanes = PlaneZeros + 2*16*64
+	PlaneZeros     = 4 * 16 * 64
+	PlaneLaneBytes = PlaneZeros + 2*16*64
 )
 
 // Pairs is how many rows of two classes a kernel takes at once, and PairStep what their number is a multiple of. PairSlots is how far

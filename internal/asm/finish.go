@@ -17,7 +17,7 @@ func (b *builder) fold() {
 		return
 	}
 	row, sums, stride, i := b.load("lanes"), b.load("sums"), b.load("blocks"), b.load("folds")
-	b.SHLQ(operand.Imm(uint64(bits.TrailingZeros(coef.Lanes))), stride)
+	b.SHLQ(operand.Imm(uint64(bits.TrailingZeros(coef.LaneBytes))), stride)
 	bias := b.YMM()
 	b.VBROADCASTSD(b.arg("bias"), bias)
 	biasF := operand.Op(bias)
@@ -56,8 +56,8 @@ func (b *builder) fold() {
 		b.VCVTPS2PD(s, sum)
 	}
 	b.twoSum(hi, lo, sum)
-	b.ADDQ(operand.Imm(coef.Lanes), even)
-	b.ADDQ(operand.Imm(coef.Lanes), odd)
+	b.ADDQ(operand.Imm(coef.LaneBytes), even)
+	b.ADDQ(operand.Imm(coef.LaneBytes), odd)
 	b.DECQ(n)
 	b.JNE(operand.LabelRef(blocks))
 
@@ -96,7 +96,7 @@ func (b *builder) twoSum(hi, lo, s vec) {
 // fold16 is fold for 16 rows of float32 at a time.
 func (b *builder) fold16() {
 	row, sums, stride, stride3, i := b.load("lanes"), b.load("sums"), b.load("blocks"), b.GP64(), b.load("folds")
-	b.SHLQ(operand.Imm(uint64(bits.TrailingZeros(coef.Lanes))), stride)
+	b.SHLQ(operand.Imm(uint64(bits.TrailingZeros(coef.LaneBytes))), stride)
 	b.LEAQ(at(stride, stride, 2, 0), stride3)
 	bias, biasF := b.ZMM(), b.loadScalar(b.arg("bias"))
 	b.VBROADCASTSD(b.arg("bias"), bias)
@@ -124,7 +124,7 @@ func (b *builder) fold16() {
 	}
 	s := b.quarters(b.quarters(quarters[0], quarters[1]), b.quarters(quarters[2], quarters[3]))
 	for _, p := range fours {
-		b.ADDQ(operand.Imm(coef.Lanes), p)
+		b.ADDQ(operand.Imm(coef.LaneBytes), p)
 	}
 	single, folded := b.label("single"), b.label("folded")
 	b.CMPQ(b.arg("blocks"), operand.Imm(1))
@@ -153,7 +153,7 @@ func (b *builder) fold16() {
 	b.VADDPS(biasF, s, s)
 	b.Label(folded)
 	b.VMOVUPS(s, operand.Mem{Base: sums})
-	b.ADDQ(operand.Imm(coef.Lanes), sums)
+	b.ADDQ(operand.Imm(coef.LaneBytes), sums)
 	b.LEAQ(at(fours[3], stride3, 1, 0), row) // each of the fours is a row on
 	b.SUBQ(operand.Imm(16), i)
 	b.JG(operand.LabelRef(rows))

@@ -10,9 +10,9 @@ import (
 // Kernels whose vector lanes are rows. They work on a copy of a chunk, in F and class after class; the number of rows is a
 // multiple of 64 bytes of F.
 
-// planeLanes is how many virtual lanes a sum has, planeStep how many bytes it is from a class to the next.
-func (b *builder) planeLanes() int { return coef.Lanes / b.f() }
-func (b *builder) planeStep() int  { return PlaneSlots * b.f() }
+// lanes is how many virtual lanes a sum has, planeStep how many bytes it is from a class to the next.
+func (b *builder) lanes() int     { return coef.LaneBytes / b.f() }
+func (b *builder) planeStep() int { return PlaneSlots * b.f() }
 
 // positions runs the body for so many rows after others; slot is that of the first. The addresses of their labels and of their
 // places in planes, as far as there are such, go on by as many.
@@ -118,7 +118,7 @@ func (b *builder) laneAt(base reg.Register, sum, lane int) operand.Mem {
 }
 
 // lanesBytes is what the lanes of a sum take.
-func (b *builder) lanesBytes() int { return b.planeLanes() * b.vectorBytes() }
+func (b *builder) lanesBytes() int { return b.lanes() * b.vectorBytes() }
 
 // putMaxima stores the maxima of a vector of rows, negative, in so many vectors behind a slot. It destroys them.
 func (b *builder) putMaxima(m vec, slot reg.Register, vectors int) {
@@ -202,12 +202,12 @@ func (b *builder) planeSum() {
 			if t == nil {
 				st.countTarget(n)
 			}
-			b.TESTQ(operand.I32(int32(b.planeLanes()-1)), k)
+			b.TESTQ(operand.I32(int32(b.lanes()-1)), k)
 			b.JNE(operand.LabelRef(loop))
 			b.SUBQ(operand.I32(int32(b.lanesBytes())), lane)
 			b.XORQ(operand.I32(int32(b.lanesBytes())), odd)
 			b.MOVQ(operand.I32(int32(sumD*b.lanesBytes())), fromD)
-			b.CMPQ(k, operand.Imm(uint64(b.planeLanes())))
+			b.CMPQ(k, operand.Imm(uint64(b.lanes())))
 			b.CMOVQNE(odd, fromE)
 			b.JMP(operand.LabelRef(loop))
 			b.Label(done)
@@ -288,7 +288,7 @@ func (b *builder) tree(base reg.Register, sum int) vec {
 		}
 		return s
 	}
-	return up(0, b.planeLanes())
+	return up(0, b.lanes())
 }
 
 // putRest stores Σe − 1.

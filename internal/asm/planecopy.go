@@ -9,7 +9,7 @@ func (b *builder) copyPlanes() {
 	b.doc("copies planes of elements to planes of F, and finds the maximum m of each row.")
 	x, f, slot, left := b.load("x"), b.load("plane"), b.load("first"), b.load("rows")
 	for _, lines := range []int{4, 1} {
-		rows, loop, classes, done := lines*b.planeLanes(), b.label("rows"), b.label("classes"), b.label("done")
+		rows, loop, classes, done := lines*b.lanes(), b.label("rows"), b.label("classes"), b.label("done")
 		b.Label(loop)
 		b.SUBQ(operand.Imm(uint64(rows)), left)
 		b.JLT(operand.LabelRef(done))
@@ -63,7 +63,7 @@ func (b *builder) storePlanes() {
 	none := b.label("none")
 	b.CMPQ(b.arg("rows"), operand.Imm(0))
 	b.JE(operand.LabelRef(none))
-	b.eachPlane("dst", b.planeLanes(), func(dst, f operand.Mem) {
+	b.eachPlane("dst", b.lanes(), func(dst, f operand.Mem) {
 		low, high := b.loadF(f, nil), b.loadF(after(f, b.vectorBytes()), nil)
 		b.VMOVNTPS(low, dst)
 		b.VMOVNTPS(high, after(dst, b.vectorBytes()))

@@ -16,7 +16,7 @@ func (b *builder) planeScale() {
 	} else {
 		labels = b.load("labels")
 	}
-	b.positions(b.planeLanes(), labels, []reg.GPVirtual{e, dst, t}, func(slot reg.GPVirtual) {
+	b.positions(b.lanes(), labels, []reg.GPVirtual{e, dst, t}, func(slot reg.GPVirtual) {
 		type factors struct{ f, smooth, target, gy vec }
 		rows := make([]factors, b.parts())
 		for i := range rows {

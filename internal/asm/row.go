@@ -128,8 +128,8 @@ func (b *builder) coefficients(u, w, t, k reg.Register, i int, tl *tail) vec {
 // sum adds up e = exp(x−m), d = x−m and a, each in lanes.
 func (b *builder) sum() {
 	b.docSum("")
-	block := coef.Block / b.f()
-	group := coef.ExpLanes / b.f() // elements that fill the lanes of Σe
+	block := coef.BlockBytes / b.f()
+	group := coef.ExpLaneBytes / b.f() // elements that fill the lanes of Σe
 	vectors := 2 * b.parts()
 	// What is left of a row after groups is written out, too, where that is 3 % faster.
 	woven := b.ISA == AVX512 && b.Element == Float32 && b.Form == Uniform
@@ -439,7 +439,7 @@ func (r *rowSums) one(k reg.Register, i int, tl *tail) {
 // prefetch prefetches what follows later, where a cache line of it starts: logits, and the gradient's place.
 func (r *rowSums) prefetch(k reg.Register, i int) {
 	if x := r.element(r.x, k, i, r.Element.size()); x.Disp%64 == 0 {
-		r.PREFETCHT0(after(x, coef.Ahead))
+		r.PREFETCHT0(after(x, coef.AheadBytes))
 	}
 	if r.e != nil && r.Element <= Float64 {
 		r.prefetchSoon(r.element(r.e, k, i, r.f()))
@@ -519,7 +519,7 @@ func (r *rowSums) store() {
 			r.storeF(sum, to, nil)
 		}
 	}
-	r.ORQ(operand.Imm(coef.Lanes-1), r.lane)
+	r.ORQ(operand.Imm(coef.LaneBytes-1), r.lane)
 	r.INCQ(r.lane)
 }
 

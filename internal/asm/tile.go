@@ -77,7 +77,7 @@ func (b *builder) tileClasses(t tiling, r *rowPointers, row, step reg.GPVirtual)
 	b.MOVQ(b.arg("n"), class)
 
 	soon := b.GP64() // where to prefetch: a step takes so many lines' worth of elements
-	b.LEAQ(operand.Mem{Base: first, Disp: coef.Soon}, soon)
+	b.LEAQ(operand.Mem{Base: first, Disp: coef.SoonBytes}, soon)
 	take := func(n int, body tileBody, partial *tail) {
 		lines := n * b.tileRows() * b.Element.size() / 64
 		for i := range lines {

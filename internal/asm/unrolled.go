@@ -25,7 +25,7 @@ var planeSchedules = map[int]struct {
 func (b *builder) planeSumUnrolled() {
 	b.doc("is planeSum for a constant number of classes.")
 	exp := b.expConstants()
-	lanes := b.planeLanes()
+	lanes := b.lanes()
 	x, t, labels := b.planeArgs()
 	partial := b.load("lanesE")
 	to := func(base reg.Register, k int) operand.Mem { return operand.Mem{Base: base, Disp: k * b.planeStep()} }
@@ -167,7 +167,7 @@ func (st *planeState) scheduled(x reg.Register, fetch *stream, classes []int) su
 func (b *builder) sumExact() {
 	const unrolled = 16 // vectors, at most, that are written out one by one
 	b.docSum(" The number of classes is constant.")
-	width, per, block := b.width(), 2*b.parts(), coef.Block/b.f()
+	width, per, block := b.width(), 2*b.parts(), coef.BlockBytes/b.f()
 	vectors := (b.Classes + width - 1) / width
 	var last *tail
 	if n := b.Classes % width; n != 0 {

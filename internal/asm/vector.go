@@ -30,7 +30,7 @@ func (b *builder) vectorBytes() int {
 	return 32
 }
 func (b *builder) width() int { return b.vectorBytes() / b.f() }
-func (b *builder) parts() int { return coef.Lanes / b.vectorBytes() }
+func (b *builder) parts() int { return coef.LaneBytes / b.vectorBytes() }
 
 func (b *builder) vector() vec {
 	if b.ISA == AVX512 {
@@ -404,7 +404,7 @@ func (b *builder) storeT(v vec, m operand.Mem, t *tail) {
 // prefetchSoon prefetches what lies Soon after memory that starts a cache line, as far as that is known.
 func (b *builder) prefetchSoon(m operand.Mem) {
 	if m.Disp%64 == 0 {
-		m.Disp += coef.Soon
+		m.Disp += coef.SoonBytes
 		b.PREFETCHT0(m)
 	}
 }

@@ -2,28 +2,32 @@
 // (internal/asm) share: coefficients of exp and log, and the sizes that fix the order of every sum.
 package coef
 
-// Sizes. Each of them is part of the result: another value gives other bits.
+// These fix the order of every sum: another value gives other bits.
 const (
-	// Block is how many bytes of elements, in the type that rows are computed in, are added up before lanes are folded.
-	Block = 2048
-	// Lanes is the size of all lanes of a sum together, ExpLanes that of the sum of exponentials: 16 and 32 lanes of
+	// BlockBytes is how many bytes of elements, in the type that rows are computed in, are added up before lanes are folded.
+	BlockBytes = 2048
+	// LaneBytes is the size of all lanes of a sum together, ExpLaneBytes that of the sum of exponentials: 16 and 32 lanes of
 	// float32, 8 and 16 of float64. That sum has more of them, until its halves are added, since one large term lets all
 	// that its lane adds later round alike.
-	Lanes    = 64
-	ExpLanes = 128
+	LaneBytes    = 64
+	ExpLaneBytes = 128
 	// A row of more than Long elements is taken in segments of Segment, with a maximum for each.
 	Long    = 8192
 	Segment = 1024
-	// Near is how many bytes of logits are passed over for maxima before they are passed over again for sums: a part of the
-	// nearest cache. Ahead is how far ahead the latter pass prefetches them, and Soon how far ahead the place of a gradient,
-	// and rows that are transposed, are prefetched. These three, and RowsAhead, are not part of the result.
-	Near  = 1 << 14
-	Ahead = Near + 1<<12
-	Soon  = 3 << 9
-	// RowsAhead is how many rows before a row's sums its maximum is found: the sums of the row between need not wait for it.
-	RowsAhead = 2
 	// RowLanes is how many lanes the sum over rows has.
 	RowLanes = 8
+)
+
+// These change only the speed.
+const (
+	// NearBytes is how many bytes of logits are passed over for maxima before they are passed over again for sums: a part of
+	// the nearest cache. AheadBytes is how far ahead the latter pass prefetches them, and SoonBytes how far ahead the place of
+	// a gradient, and rows that are transposed, are prefetched.
+	NearBytes  = 1 << 14
+	AheadBytes = NearBytes + 1<<12
+	SoonBytes  = 3 << 9
+	// RowsAhead is how many rows before a row's sums its maximum is found: the sums of the row between need not wait for it.
+	RowsAhead = 2
 )
 
 // SegmentOf is how many of a row's elements a segment has: all of them, unless the row is long.
