@@ -55,7 +55,7 @@ func (b *Batch[T]) rowAt(i, position int) unsafe.Pointer {
 
 // rowBytes is the distance from a row to the next, within a block of inner positions.
 func (b *Batch[T]) rowBytes() int {
-	size := int(unsafe.Sizeof(*new(T)))
+	size := sizeOf[T]()
 	if b.Inner > 1 {
 		return size
 	}
@@ -101,21 +101,8 @@ type partial struct {
 
 var jobs [4]sync.Pool // of *job[T], by kind of T
 
-// kind numbers the element types.
-func kind[T Element]() int {
-	switch any(*new(T)).(type) {
-	case float32:
-		return 0
-	case float64:
-		return 1
-	case Float16:
-		return 2
-	}
-	return 3
-}
-
 func newJob[T Element]() *job[T] {
-	if j, ok := jobs[kind[T]()].Get().(*job[T]); ok {
+	if j, ok := jobs[kindOf[T]()].Get().(*job[T]); ok {
 		return j
 	}
 	j := &job[T]{}
@@ -129,7 +116,7 @@ func newJob[T Element]() *job[T] {
 // free keeps the job's memory for the next call, but none of the caller's.
 func (j *job[T]) free() {
 	j.c, j.logits, j.targets, j.dst, j.perRow = nil, Batch[T]{}, Batch[T]{}, Batch[T]{}, PerRow{}
-	jobs[kind[T]()].Put(j)
+	jobs[kindOf[T]()].Put(j)
 }
 
 func index[T Element, L Label](c *Criterion, dst, logits Batch[T], targets []L, perRow []PerRow, grad bool) (Result, error) {
@@ -191,16 +178,20 @@ func lookUp[T Element, L Label](j *job[T], targets []L) (ignored int, weight flo
 // kernelLabels is copyLabels by a kernel, of the first n labels.
 func kernelLabels[L Label](i isa, a *args, to []int32, from []L, classes int) (n int, ok bool) {
 	const eight, most = 8, 1 << 14 // a kernel takes eights, and not so many that others have to wait
-	size := unsafe.Sizeof(*new(L))
+	size := sizeOf[L]()
 	if i == plainGo || size < 4 || len(from) < eight {
 		return 0, true
 	}
-	raceRead(base(from), len(from)*int(size))
+	like := float32Kind // what is as wide as a label
+	if size == 8 {
+		like = float64Kind
+	}
+	raceRead(base(from), len(from)*size)
 	a.n, ok = classes, true
 	for ok && n+eight <= len(from) {
 		a.rows = min(most, (len(from)-n)&^(eight-1))
 		a.x, a.labels = unsafe.Pointer(&from[n]), unsafe.Pointer(&to[n])
-		call(i, int(size/8), opLabels, a)
+		call(i, like, opLabels, a)
 		n, ok = n+a.rows, a.bad == 0
 	}
 	a.view = view{} // none of the caller's memory is kept
@@ -362,7 +353,7 @@ func (j *job[T]) reduce(ignored int, weight float64) Result {
 
 // work takes blocks of rows until there are none.
 func (j *job[T]) work() {
-	if kind[T]() == 1 {
+	if kindOf[T]() == float64Kind {
 		work(j, &j.c.v64)
 	} else {
 		work(j, &j.c.v32)

@@ -2,7 +2,6 @@ package lsr
 
 import (
 	"testing"
-	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -26,7 +25,7 @@ func newIslands(tb testing.TB, rows int) *fence {
 
 // rowsAt are rows of so many classes, each at a side of its page.
 func rowsAt[T Element](f *fence, rows, classes int, s side) Batch[T] {
-	size, page := int(unsafe.Sizeof(*new(T))), unix.Getpagesize()
+	size, page := sizeOf[T](), unix.Getpagesize()
 	start := 0
 	if s == atEnd {
 		start = page - classes*size

@@ -222,10 +222,10 @@ func TestWorkersForget(t *testing.T) {
 			return compute[float32](t, c, x[:j.rows], y[:j.rows], j.targets, j.up, contiguous(classes))
 		}
 		for second := range jobs {
-			workers[kind[float32]()] = sync.Pool{}
+			workers[kindOf[float32]()] = sync.Pool{}
 			want := run(second)
 			for first := range jobs {
-				workers[kind[float32]()] = sync.Pool{}
+				workers[kindOf[float32]()] = sync.Pool{}
 				run(first)
 				same(t, want, run(second), fmt.Sprintf("%s: %s after %s", kernel, second, first))
 			}

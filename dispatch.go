@@ -30,41 +30,12 @@ func (i isa) String() string { return isaNames[i] }
 type kernel struct {
 	name    string
 	isa     isa
-	element int
+	element kind
 	classes int // what it is specialized for, or 0
 	op      op
 	form    form
 	code    func(args unsafe.Pointer)
 }
-
-// An op is what a kernel does.
-type op int
-
-const (
-	opMax           op = iota // maxRows
-	opSum                     // sumRows, forward only
-	opSumExp                  // sumRows that stores the exponentials
-	opScale                   // scaleRows
-	opPlaneSumExp             // sumRows and foldLanes for planes
-	opPlaneScale              // scaleRows for planes
-	opTranspose               // rows to planes, and maxRows
-	opTransposeBack           // planes to rows
-	opTileScale               // opPlaneScale and opTransposeBack
-	opCopyPlanes              // planes of elements to planes of F, and maxRows
-	opStorePlanes             // planes of four bytes, by non-temporal stores
-	opWiden                   // planes of a half type to planes of F
-	opNarrow                  // and back
-	opLabels                  // copyLabels
-	opFold                    // foldLanes
-	opFinish                  // finishRows, forward only
-	opFinishGrad
-	opFinishSingle // finishSingleRows, forward only
-	opFinishSingleGrad
-	opExpTargets // expTargets
-	opPair       // pairRows, forward only
-	opPairGrad
-	ops
-)
 
 // available are the instruction sets that this build and this machine have, the best first.
 var available = func() (isas []isa) {
@@ -137,8 +108,8 @@ var kernelTables = func() (tables [len(isaNames)][len(elementNames)]kernelTable)
 		tables[avx512][e].fill(&tables[avx2][e])
 	}
 	for i := range tables { // what the half types are computed in
-		tables[i][2].fill(&tables[i][0])
-		tables[i][3].fill(&tables[i][0])
+		tables[i][float16Kind].fill(&tables[i][float32Kind])
+		tables[i][bfloat16Kind].fill(&tables[i][float32Kind])
 	}
 	return tables
 }()
@@ -154,8 +125,10 @@ func (t *kernelTable) fill(from *kernelTable) {
 	}
 }
 
-// call calls a kernel of an element type, for any number of classes, whatever else the job's are.
-func call(i isa, element int, o op, a *args) { kernelTables[i][element][o][uniform](unsafe.Pointer(a)) }
+// call calls the kernel for an element type and any number of classes, even if the job uses specialized ones.
+func call(i isa, element kind, o op, a *args) {
+	kernelTables[i][element][o][uniform](unsafe.Pointer(a))
+}
 
 // run calls a kernel.
 func (w *worker[T, F]) run(o op, f form) {

@@ -19,7 +19,7 @@ func (k kernel) call(a *args) { k.code(unsafe.Pointer(a)) }
 func (k kernel) ofPlanes() bool { return k.op >= opPlaneSumExp && k.op <= opNarrow }
 
 // double reports whether a kernel computes in float64.
-func (k kernel) double() bool { return k.element == 1 }
+func (k kernel) double() bool { return k.element == float64Kind }
 
 // least is how many classes a kernel needs.
 func (k kernel) least() int {

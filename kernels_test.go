@@ -123,10 +123,6 @@ func TestFinishKernels(t *testing.T) {
 
 func finishKernelsOf[F real](t *testing.T, ops ...op) {
 	g := generator(34)
-	element := 0
-	if isFloat64[F]() {
-		element = 1
-	}
 	number := func() float64 {
 		if g.intn(50) == 0 {
 			return []float64{0, inf, negInf, nan, 1e300, -1e-300}[g.intn(6)]
@@ -162,7 +158,7 @@ func finishKernelsOf[F real](t *testing.T, ops ...op) {
 				want = w.args
 				for _, i := range available[:len(available)-1] {
 					got := a
-					call(i, element, o, &got)
+					call(i, kindOf[F](), o, &got)
 					n := finished(&a)
 					for name, pair := range map[string][2]*slots{"loss": {&want.loss, &got.loss}, "z": {&want.z, &got.z}, "lse": {&want.lse, &got.lse}} {
 						sameBits(t, pair[0][:n], pair[1][:n], fmt.Sprintf("%v op=%d rows=%d first=%d %s", i, o, rows, a.first, name))

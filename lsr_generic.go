@@ -34,7 +34,7 @@ type group[F real] = [groupSize]F
 func isFloat64[F real]() bool { return unsafe.Sizeof(F(0)) == 8 }
 
 // blockOf is the number of elements after which the lanes are folded.
-func blockOf[F real]() int { return coef.BlockBytes / int(unsafe.Sizeof(F(0))) }
+func blockOf[F real]() int { return coef.BlockBytes / sizeOf[F]() }
 
 // at is the address of element i of an array.
 func at[T any](p unsafe.Pointer, i int) *T {
@@ -117,13 +117,13 @@ func widen[T Element](p unsafe.Pointer, k int) float64 {
 
 // putTargets rounds a number for each row to the element of its target's class.
 func putTargets[T Element, F real](rows unsafe.Pointer, stride, step int, labels []int32, v []F) {
-	v, step = v[:len(labels)], step*int(unsafe.Sizeof(*new(T)))
+	v, step = v[:len(labels)], step*sizeOf[T]()
 	for r, y := range labels {
 		if y < 0 {
 			continue
 		}
 		p := unsafe.Add(rows, r*stride+int(y)*step)
-		if unsafe.Sizeof(*new(T)) == unsafe.Sizeof(F(0)) {
+		if !isHalf[T]() {
 			*(*F)(p) = v[r]
 		} else {
 			putHalf((*T)(p), float32(v[r]))
@@ -140,16 +140,6 @@ func putHalf[T Element](p *T, v float32) {
 		*p = ToBFloat16(v)
 	}
 }
-
-// A form says what the smoothing is spread by.
-type form int
-
-const (
-	uniform   form = iota // index target, every class alike: Σd
-	classwise             // index target, a coefficient a_k = u_k for each class: Σa and Σa·d
-	dense                 // distribution target: a_k = t_k·w_k + u_k, Σa and Σa·d
-	forms
-)
 
 // Kernels in plain Go. They read and write what args say: see zlsr_args.go. Rows with a label below 0 are skipped but by
 // pairRows.
@@ -194,7 +184,7 @@ func of[F real](p *slotsF) *[maxSlots + slotPad]F { return (*[maxSlots + slotPad
 
 // lanesOf are the lanes of a block of a sum.
 func lanesOf[F real](p unsafe.Pointer, block int) []F {
-	return unsafe.Slice((*F)(unsafe.Add(p, block*coef.LaneBytes)), coef.LaneBytes/int(unsafe.Sizeof(F(0))))
+	return unsafe.Slice((*F)(unsafe.Add(p, block*coef.LaneBytes)), coef.LaneBytes/sizeOf[F]())
 }
 
 // addLanes adds the first n elements of a group to a block's lanes, which are cleared first for the block's first group.
@@ -258,11 +248,7 @@ func sumRows[T Element, F real](p *args, f form) {
 			expGroup(&e, &x, n, m)
 			if p.e != nil {
 				eRow := unsafe.Add(p.e, i*p.eStride)
-				if isFloat64[F]() {
-					store[float64](eRow, k, n, p.eStep, &e)
-				} else {
-					store[float32](eRow, k, n, p.eStep, &e)
-				}
+				store[F](eRow, k, n, p.eStep, &e)
 			}
 			block, start := i*p.rowBlocks+k/blockSize, k%blockSize == 0
 			addLanes(sumE, &e, n, start)
@@ -375,7 +361,7 @@ func finishRows[F real](a *args, grad bool) {
 
 // finished is up to which slot rows are finished: whole lanes.
 func finished(a *args) int {
-	return (a.first + a.rows + coef.RowLanes - 1) / coef.RowLanes * coef.RowLanes
+	return roundUp(a.first+a.rows, coef.RowLanes)
 }
 
 // finishSingleRows is finishRows for rows of float32 with an index target and uniform smoothing, without weights, z-loss or masks:
@@ -510,11 +496,7 @@ func scaleRows[T Element, F real](p *args, fm form) {
 		}
 		for k := 0; k < p.n; k += groupSize {
 			n := min(groupSize, p.n-k)
-			if isFloat64[F]() {
-				load[float64](&e, eRow, k, n, p.eStep)
-			} else {
-				load[float32](&e, eRow, k, n, p.eStep)
-			}
+			load[F](&e, eRow, k, n, p.eStep)
 			if fm == uniform {
 				for i := range e[:n] {
 					e[i] = fma(e[i], f, -smooth)

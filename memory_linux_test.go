@@ -128,7 +128,7 @@ type memory[T Element] struct {
 }
 
 func newMemory[T Element](tb testing.TB, elements int) *memory[T] {
-	size := elements * int(unsafe.Sizeof(*new(T)))
+	size := elements * sizeOf[T]()
 	m := &memory[T]{newFence(tb, size), newFence(tb, size), newFence(tb, size), nil}
 	g := generator(41)
 	for i, x := 0, viewAs[T](m.logits.mem); i < len(x); i++ {
@@ -179,7 +179,7 @@ func memoryOf[T Element](t *testing.T) {
 
 // check makes all calls with rows in a layout at a side.
 func (m *memory[T]) check(c *Criterion, l layout, s side, y []int64, dense bool) error {
-	size := int(unsafe.Sizeof(*new(T)))
+	size := sizeOf[T]()
 	n := len(y) * l.classes
 	if l.inner == 1 {
 		n = (len(y)-1)*l.stride + l.classes // no padding after the last row
@@ -288,7 +288,7 @@ func workerMemory[T Element, F real](t *testing.T) {
 
 // withWorker makes a call by a worker.
 func withWorker[T Element, F real](w *worker[T, F], call func() (Result, error)) error {
-	pool := &workers[kind[T]()]
+	pool := &workers[kindOf[T]()]
 	for range 100 { // the pool may prefer another worker when this goroutine moves, or drop this one
 		for pool.Get() != nil {
 		}
@@ -395,7 +395,7 @@ func newKernelMemory(tb testing.TB) *kernelMemory {
 func (m *kernelMemory) call(k kernel, n, rows, pad int, s side, more int) error {
 	sizes := [...]int{4, 8, 2, 2}
 	sizeT, sizeF := sizes[k.element], 4
-	if k.element == 1 {
+	if k.element == float64Kind {
 		sizeF = 8
 	}
 	a := &viewAs[args](m.args.place(int(unsafe.Sizeof(args{})), s))[0]
@@ -436,7 +436,7 @@ func (m *kernelMemory) call(k kernel, n, rows, pad int, s side, more int) error 
 	}
 	a.folds, a.blocks = rows, 1+n%3
 	a.ahead = rows - coef.RowsAhead
-	whole := wholeFolds(rows)
+	whole := roundUp(rows, foldRows)
 	a.lanes, a.sums = in("lanes", whole*a.blocks*coef.LaneBytes, 1, 0), out("sums", whole*8, 1, 0)
 	if err := fault(func() { k.call(a) }); err != nil {
 		return err

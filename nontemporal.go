@@ -12,7 +12,7 @@ const cacheLine = 64
 
 // tooLarge reports whether no cache would keep a job's gradients.
 func (j *job[T]) tooLarge() bool {
-	return j.grads() && j.rows*j.logits.Classes*int(unsafe.Sizeof(*new(T))) > cachesHold && base(j.dst.Data) != base(j.logits.Data)
+	return j.grads() && j.rows*j.logits.Classes*sizeOf[T]() > cachesHold && base(j.dst.Data) != base(j.logits.Data)
 }
 
 // nonTemporalRows reports whether a job's gradients are stored so where lanes are classes: rows have to lie one after another. This
@@ -24,7 +24,7 @@ func (w *worker[T, F]) nonTemporalRows(j *job[T]) bool {
 // nonTemporalPlanes reports whether a chunk's gradients are stored so where they are planes, from planeX: in whole cache lines.
 func (w *worker[T, F]) nonTemporalPlanes(j *job[T]) bool {
 	start, step := uintptr(w.dst), uintptr(w.step)*unsafe.Sizeof(*new(T))
-	return w.shape == planes && kind[T]() == 0 && w.whole() && (start|step)%cacheLine == 0 && j.tooLarge()
+	return w.shape == planes && kindOf[T]() == float32Kind && w.whole() && (start|step)%cacheLine == 0 && j.tooLarge()
 }
 
 // storeRows stores the gradients of a chunk's rows, from row i on, which are apart.
@@ -34,7 +34,7 @@ func (w *worker[T, F]) storeRows(j *job[T], i int, labels []int32) {
 			clear(w.apart[r*w.n:][:w.n])
 		}
 	}
-	bytes := len(labels) * w.n * int(unsafe.Sizeof(*new(T)))
+	bytes := len(labels) * w.n * sizeOf[T]()
 	from, to := unsafe.Slice((*byte)(base(w.apart)), bytes), unsafe.Slice((*byte)(j.dst.row(i)), bytes)
 	start := min(int(-uintptr(base(to))%cacheLine), bytes) // of whole cache lines,
 	end := start + (bytes-start)&^(cacheLine-1)
@@ -54,7 +54,7 @@ func (w *worker[T, F]) storeFence() {
 }
 
 // storePlanes copies planes of four bytes by non-temporal stores.
-func (w *worker[T, F]) storePlanes() { call(w.isa, 0, opStorePlanes, &w.args) }
+func (w *worker[T, F]) storePlanes() { call(w.isa, float32Kind, opStorePlanes, &w.args) }
 
 // zeroPlanes clears the gradients of ignored rows in planeX.
 func (w *worker[T, F]) zeroPlanes() {

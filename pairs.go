@@ -30,12 +30,12 @@ func (w *worker[T, F]) preparePairs(j *job[T]) {
 	p.out = grow(p.out, pairArrays*pairSlots)
 	w.out, w.outStep = base(p.out), 0
 	if j.perRow.Loss != nil || j.perRow.LSE != nil {
-		w.outStep = int(unsafe.Sizeof(F(0)))
+		w.outStep = sizeOf[F]()
 	}
 	if !j.grads() {
 		return
 	}
-	rows := wholePairs(min(j.rows, maxPairs))
+	rows := roundUp(min(j.rows, maxPairs), pairStep)
 	p.factors = grow(p.factors, maxPairs)
 	w.factors = base(p.factors)
 	g := j.g
@@ -55,9 +55,6 @@ func (w *worker[T, F]) preparePairs(j *job[T]) {
 	}
 }
 
-// wholePairs is how many rows kernels compute, where there are some.
-func wholePairs(rows int) int { return (rows + pairStep - 1) &^ (pairStep - 1) }
-
 // pairBlock is block for rows of two classes.
 func (w *worker[T, F]) pairBlock(j *job[T], lo, hi int) (p partial) {
 	w.sumLoss, w.sumNLL = [len(w.sumLoss)]float64{}, [len(w.sumNLL)]float64{}
@@ -76,13 +73,13 @@ func (w *worker[T, F]) pairBlock(j *job[T], lo, hi int) (p partial) {
 		p.correct += w.pairChunk(j, i, rows)
 		i += rows
 	}
-	p.loss, p.nll = treeOf(&w.sumLoss), treeOf(&w.sumNLL)
+	p.loss, p.nll = tree(w.sumLoss[:], len(w.sumLoss)), tree(w.sumNLL[:], len(w.sumNLL))
 	return p
 }
 
 // sideBySide reports whether a batch's rows are as the kernels want them: in F, one right after the other.
 func sideBySide[T Element, F real](b *Batch[T]) bool {
-	return unsafe.Sizeof(*new(T)) == unsafe.Sizeof(F(0)) && b.Inner == 1 && b.Stride == b.Classes
+	return !isHalf[T]() && b.Inner == 1 && b.Stride == b.Classes
 }
 
 // pairChunk computes rows from row i on, where the view says they are, and returns how many of them have their target on top.
@@ -128,7 +125,7 @@ func (w *worker[T, F]) pairChunk(j *job[T], i, rows int) (correct int) {
 
 // copyIn copies rows from row i on, and rows to be ignored after them, and returns how many there are then.
 func (w *worker[T, F]) copyIn(j *job[T], i, rows int) int {
-	p, all := &w.pairs, wholePairs(rows)
+	p, all := &w.pairs, roundUp(rows, pairStep)
 	p.x, p.labels = grow(p.x, 2*all), grow(p.labels, all)
 	for r := copy(p.labels, j.labels[i:i+rows]); r < all; r++ {
 		p.labels[r] = -1
@@ -148,7 +145,7 @@ func (w *worker[T, F]) copyIn(j *job[T], i, rows int) int {
 
 // copyPairs copies rows of a batch, from row i on, to x, or back.
 func (w *worker[T, F]) copyPairs(b *Batch[T], i int, x []F, back bool) {
-	p, rows, half := &w.pairs, len(x)/2, unsafe.Sizeof(*new(T)) != unsafe.Sizeof(F(0))
+	p, rows, half := &w.pairs, len(x)/2, isHalf[T]()
 	for r := 0; r < rows; {
 		position, n := (i+r)%b.Inner, rows-r
 		if b.Inner > 1 { // what lies equally far apart
@@ -236,9 +233,9 @@ func (w *worker[T, F]) interleave(first, second unsafe.Pointer, pairs []F, back 
 			w.x = base(pairs[2*done:])
 			w.dst = w.x
 			if back {
-				call(w.isa, 0, opTranspose, &w.args)
+				call(w.isa, float32Kind, opTranspose, &w.args)
 			} else {
-				call(w.isa, 0, opTransposeBack, &w.args)
+				call(w.isa, float32Kind, opTransposeBack, &w.args)
 			}
 		}
 		w.view = caller

@@ -36,7 +36,7 @@ func (w *worker[T, F]) shapeOf(j *job[T]) shape {
 		return planes
 	case classes == 1:
 		return lanesOfClasses
-	case classes <= tileClasses[w.isa][kind[T]()]:
+	case classes <= tileClasses[w.isa][kindOf[T]()]:
 		return tiles
 	}
 	return lanesOfClasses
@@ -45,14 +45,14 @@ func (w *worker[T, F]) shapeOf(j *job[T]) shape {
 // rowsOfPlanes is the number of rows of a chunk: as many as there are slots if the copy takes no more than 10 KiB, since what a chunk
 // costs beside its rows is most for few classes.
 func (w *worker[T, F]) rowsOfPlanes(classes int) int {
-	if maxSlots*classes*int(unsafe.Sizeof(F(0))) <= 10<<10 {
+	if maxSlots*classes*sizeOf[F]() <= 10<<10 {
 		return maxSlots
 	}
 	return maxSlots / 2
 }
 
 // vectorRows is the number of rows that the kernels for planes take at a time, at most.
-func vectorRows[F real]() int { return coef.LaneBytes / int(unsafe.Sizeof(F(0))) }
+func vectorRows[F real]() int { return coef.LaneBytes / sizeOf[F]() }
 
 // fits narrows a chunk to a number of rows that the kernels for planes take as well as they can, or says that they can't.
 func (w *worker[T, F]) fits(rows int) (int, bool) {
@@ -63,7 +63,7 @@ func (w *worker[T, F]) fits(rows int) (int, bool) {
 		}
 		return rows, true
 	case tiles:
-		return rows, rows >= tileRows[w.isa][kind[T]()]
+		return rows, rows >= tileRows[w.isa][kindOf[T]()]
 	}
 	return rows, false
 }
@@ -89,14 +89,11 @@ func (w *worker[T, F]) copyPlanes(buffer []F, from unsafe.Pointer, stride int) {
 	w.x, w.xStride = x, xStride
 }
 
-// paddedRows is the number of rows that the kernels for planes compute where there are some.
-func paddedRows[F real](rows int) int { return (rows + vectorRows[F]() - 1) &^ (vectorRows[F]() - 1) }
-
 // sumPlanes finds the maxima and sums of a chunk's rows, and the logits of the targets' classes. It leaves the exponentials in planeX,
 // which had the logits.
 func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 	caller := w.view
-	sizeT, sizeF := int(unsafe.Sizeof(*new(T))), int(unsafe.Sizeof(F(0)))
+	sizeT, sizeF := sizeOf[T](), sizeOf[F]()
 	w.xStep, w.dstStep, w.planeStep = w.step*sizeT, w.step*sizeT, planeSlots*sizeF
 	if w.form == dense {
 		w.copyPlanes(w.planeT, w.t, w.tStride)
@@ -112,7 +109,7 @@ func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 	}
 	w.x = base(w.planeX)
 	w.lanesE = base(w.planeLanes)
-	w.rows = paddedRows[F](w.rows)
+	w.rows = roundUp(w.rows, vectorRows[F]())
 	w.run(opPlaneSumExp, w.form)
 	w.view = caller
 	if w.n == 2 { // the other of the two exponentials is 1
@@ -136,13 +133,13 @@ func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 // gradientPlanes turns the exponentials that sumPlanes has left into gradients: at once in the caller's memory, where that has
 // planes of F, or in planeX, to be copied.
 func (w *worker[T, F]) gradientPlanes() {
-	if w.shape == tiles && w.form == uniform && kind[T]() == 0 { // at once to rows
+	if w.shape == tiles && w.form == uniform && kindOf[T]() == float32Kind { // at once to rows
 		w.plane = base(w.planeX)
 		w.run(opTileScale, 0)
 		return
 	}
 	caller, dstStep := w.view, w.dstStep
-	direct := w.shape == planes && w.whole() && !w.nonTemporal && unsafe.Sizeof(*new(T)) == unsafe.Sizeof(F(0))
+	direct := w.shape == planes && w.whole() && !w.nonTemporal && !isHalf[T]()
 	if !direct {
 		w.dst, w.dstStep = base(w.planeX), w.planeStep
 	}
@@ -150,7 +147,7 @@ func (w *worker[T, F]) gradientPlanes() {
 	if w.form == dense {
 		w.t = base(w.planeT)
 	}
-	w.rows = paddedRows[F](w.rows)
+	w.rows = roundUp(w.rows, vectorRows[F]())
 	w.run(opPlaneScale, w.form)
 	w.view, w.dstStep, w.plane = caller, dstStep, base(w.planeX)
 	switch {

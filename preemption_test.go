@@ -154,7 +154,7 @@ func TestPreemptionNotices(t *testing.T) {
 		t.Skip("NOT TESTED: on one CPU, the garbage collector's turn comes after a call, and it never waits for one")
 	}
 	ks := callable(t)
-	k := ks[slices.IndexFunc(ks, func(k kernel) bool { return k.op == opMax && k.element == 0 })]
+	k := ks[slices.IndexFunc(ks, func(k kernel) bool { return k.op == opMax && k.element == float32Kind })]
 	a := kernelArgs(t, k, maxSlots, 1)
 	a.xStride = 0 // one long row, again and again
 	for quickest(k, a) < 2*maxStop {

@@ -20,7 +20,7 @@ func raceWrite(p unsafe.Pointer, n int) { runtime.RaceWriteRange(p, n) }
 // race tells the race detector what the kernels read and write: the rows, and nothing between them. The logits of ignored
 // rows count as not read.
 func (j *job[T]) race() {
-	size := int(unsafe.Sizeof(*new(T)))
+	size := sizeOf[T]()
 	rows := func(b *Batch[T], ignored bool, touch func(unsafe.Pointer, int)) {
 		for i := range j.rows {
 			if !ignored && j.index && j.labels[i] < 0 {

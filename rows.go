@@ -102,7 +102,7 @@ func base[E any](s []E) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(
 
 // work takes blocks of rows until there are none.
 func work[T Element, F real](j *job[T], v *vectors[F]) {
-	pool := &workers[kind[T]()]
+	pool := &workers[kindOf[T]()]
 	w, ok := pool.Get().(*worker[T, F])
 	if !ok {
 		w = &worker[T, F]{}
@@ -128,9 +128,9 @@ func work[T Element, F real](j *job[T], v *vectors[F]) {
 func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	c, classes := j.c, j.logits.Classes
 	w.isa, w.lambda, w.step = c.isa, c.zloss, j.logits.Inner
-	w.least = leastBytes[w.isa] / int(unsafe.Sizeof(F(0)))
+	w.least = leastBytes[w.isa] / sizeOf[F]()
 	w.view = view{}
-	w.findKernels(specialKey{c.isa, kind[T](), classes})
+	w.findKernels(specialKey{c.isa, kindOf[T](), classes})
 	if w.pairs.on = w.takesPairs(j, v); w.pairs.on {
 		w.turned.on = false
 		w.preparePairs(j)
@@ -173,8 +173,8 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		*lowestOf[F](&w.args), rows = lowest[F](), len(w.scales)
 	}
 	w.rowBlocks = (coef.SegmentOf(classes) + blockOf[F]() - 1) / blockOf[F]()
-	blocks := wholeFolds(rows) * w.rowBlocks
-	n := blocks * coef.LaneBytes / int(unsafe.Sizeof(F(0)))
+	blocks := roundUp(rows, foldRows) * w.rowBlocks
+	n := blocks * coef.LaneBytes / sizeOf[F]()
 	w.lanes, w.folded = grow(w.lanes, 3*n), grow(w.folded, 3*blocks)
 	w.lanesE, w.lanesD, w.lanesA = base(w.lanes), base(w.lanes[n:]), base(w.lanes[2*n:])
 	w.eBuffer = w.eBuffer[:0]
@@ -184,7 +184,7 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		if w.isa != plainGo && (w.form != uniform || c.mask) {
 			w.eBuffer = grow(w.eBuffer, classes)
 		}
-	} else if w.eStride = classes * int(unsafe.Sizeof(F(0))); unsafe.Sizeof(*new(T)) != unsafe.Sizeof(F(0)) {
+	} else if w.eStride = classes * sizeOf[F](); isHalf[T]() {
 		w.eBuffer = grow(w.eBuffer, rows*classes)
 	}
 	if w.masked = w.masked[:0]; c.mask && c.smoothing != 0 {
@@ -196,7 +196,7 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		if w.form == dense {
 			w.planeT = grow(w.planeT, max(classes, 4)*planeSlots)
 		}
-		w.planeLanes = grow(w.planeLanes, planeLaneBytes/int(unsafe.Sizeof(F(0))))
+		w.planeLanes = grow(w.planeLanes, planeLaneBytes/sizeOf[F]())
 	}
 	if w.apart = w.apart[:0]; w.shape == lanesOfClasses && w.nonTemporalRows(j) {
 		w.apart = grow(w.apart, rowsOfClasses[F](classes)*classes)
@@ -213,8 +213,8 @@ func (w *worker[T, F]) takesSingle(j *job[T], v *vectors[F]) bool {
 	return !isFloat64[F]() && j.index && v.coef == nil && j.c.zloss == 0 && !j.c.mask
 }
 
-// wholeFolds is how many rows folds read and write, where there are some: 16 at a time, at most.
-func wholeFolds(rows int) int { return (rows + 15) &^ 15 }
+// foldRows is how many rows folds read and write at a time, at most.
+const foldRows = 16
 
 // grads reports whether rows have a gradient that is not 0 throughout.
 func (j *job[T]) grads() bool { return j.dst.Data != nil && j.g != 0 }
@@ -243,7 +243,7 @@ func rowsOfClasses[F real](classes int) int {
 	if classes > coef.Long {
 		return 1
 	}
-	return min(max(chunkBytes/int(unsafe.Sizeof(F(0)))/classes, coef.RowLanes)&^(coef.RowLanes-1), maxSlots)
+	return min(max(chunkBytes/sizeOf[F]()/classes, coef.RowLanes)&^(coef.RowLanes-1), maxSlots)
 }
 
 // block computes the rows lo to hi, and adds them up.
@@ -286,13 +286,8 @@ func (w *worker[T, F]) block(j *job[T], lo, hi int) (p partial) {
 	if fence {
 		w.storeFence()
 	}
-	p.loss, p.z, p.nll = treeOf(&w.sumLoss), treeOf(&w.sumZ), treeOf(&w.sumNLL)
+	p.loss, p.z, p.nll = tree(w.sumLoss[:], coef.RowLanes), tree(w.sumZ[:], coef.RowLanes), tree(w.sumNLL[:], coef.RowLanes)
 	return p
-}
-
-// treeOf adds up the lanes of a sum over rows.
-func treeOf(t *[coef.RowLanes]float64) float64 {
-	return ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7]))
 }
 
 // chunk computes rows from row i on, in slots from first on, and returns how many of them have their target on top.
@@ -504,7 +499,7 @@ func (w *worker[T, F]) gradient(j *job[T], labels []int32) {
 
 // part narrows the view to n classes of some rows, from row r and class k on, and returns the form of their coefficients.
 func (w *worker[T, F]) part(r, rows, k, n int) form {
-	sizeT, sizeF := int(unsafe.Sizeof(*new(T))), int(unsafe.Sizeof(F(0)))
+	sizeT, sizeF := sizeOf[T](), sizeOf[F]()
 	v, f := &w.view, w.form
 	if len(w.masked) != 0 && w.masked[r] {
 		v.u = unsafe.Pointer(&w.uBuffer[r*v.n])
@@ -546,7 +541,7 @@ func (w *worker[T, F]) segments(i int, many bool) form {
 		w.first = 0
 	}
 	w.labels = unsafe.Pointer(&w.none)
-	sizeT, sizeF := int(unsafe.Sizeof(*new(T))), int(unsafe.Sizeof(F(0)))
+	sizeT, sizeF := sizeOf[T](), sizeOf[F]()
 	w.xStride, w.dstStride, w.eStride = coef.Segment*w.step*sizeT, coef.Segment*w.step*sizeT, coef.Segment*w.eStep*sizeF
 	return f
 }

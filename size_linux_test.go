@@ -19,7 +19,7 @@ func zeros[T Element](tb testing.TB, n int) []T {
 	if strconv.IntSize == 32 {
 		tb.Skip("NOT TESTED: more than 2^31 logits do not fit a 32-bit address space")
 	}
-	mem, err := unix.Mmap(-1, 0, n*int(unsafe.Sizeof(*new(T))), unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	mem, err := unix.Mmap(-1, 0, n*sizeOf[T](), unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { unix.Munmap(mem) })
 	return viewAs[T](mem)
@@ -75,14 +75,14 @@ func TestSize(t *testing.T) {
 		t.Skip("NOT TESTED without assembly: more than 2^31 logits in a call take plain Go too long")
 	}
 	for _, classes := range []int{1000, 70000} {
-		t.Run(fmt.Sprintf("float32/%d", classes), func(t *testing.T) { sizeOf[float32](t, classes) })
-		t.Run(fmt.Sprintf("bfloat16/%d", classes), func(t *testing.T) { sizeOf[BFloat16](t, classes) })
+		t.Run(fmt.Sprintf("float32/%d", classes), func(t *testing.T) { testSize[float32](t, classes) })
+		t.Run(fmt.Sprintf("bfloat16/%d", classes), func(t *testing.T) { testSize[BFloat16](t, classes) })
 	}
 }
 
 const lastLogit = 20
 
-func sizeOf[T Element](t *testing.T, classes int) {
+func testSize[T Element](t *testing.T, classes int) {
 	rows := math.MaxInt32/classes + 2
 	data := zeros[T](t, rows*classes)
 	set(t, data, len(data)-1, element[T](lastLogit))
@@ -127,7 +127,7 @@ func strideOf[T Element](t *testing.T) {
 		set(t, x.Data, start(rows-1)+classes-1, element[T](lastLogit))
 		for i := range rows {
 			p := base(dst.Data[start(i):])
-			n := (classes*int(unsafe.Sizeof(*new(T))) + unix.Getpagesize() - 1) &^ (unix.Getpagesize() - 1)
+			n := (classes*sizeOf[T]() + unix.Getpagesize() - 1) &^ (unix.Getpagesize() - 1)
 			require.NoError(t, unix.Mprotect(unsafe.Slice((*byte)(p), n), unix.PROT_READ|unix.PROT_WRITE))
 		}
 		losses := make([]float64, rows)

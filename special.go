@@ -13,8 +13,9 @@ import (
 
 // specialKey is what kernels are specialized for.
 type specialKey struct {
-	isa              isa
-	element, classes int
+	isa     isa
+	element kind
+	classes int
 }
 
 // specials are filled when packages are initialized, and only read afterwards.
@@ -50,12 +51,9 @@ func register(kernels []GeneratedKernel) {
 		if i < 0 || element < 0 {
 			panic(fmt.Sprintf("lsr: generated kernel for %s and %s, which package lsr does not know", k.ISA, k.Element))
 		}
-		addSpecial(specials, kernel{"", isa(i), element, k.Classes, op(k.Op), form(k.Form), k.Kernel})
+		addSpecial(specials, kernel{"", isa(i), kind(element), k.Classes, op(k.Op), form(k.Form), k.Kernel})
 	}
 }
-
-// elementNames are the element types, as kind numbers them.
-var elementNames = [...]string{"float32", "float64", "float16", "bfloat16"}
 
 // findKernels looks up the kernels for a job's classes, unless it is like the one before.
 func (w *worker[T, F]) findKernels(k specialKey) {
@@ -75,19 +73,11 @@ func (w *worker[T, F]) findKernels(k specialKey) {
 // classes of an element type: those of this package, and those that packages made by go generate have registered.
 func SpecializedFor[T Element](classes int) (names []string) {
 	for _, i := range available {
-		_, rows := specials[specialKey{i, kind[T](), coef.SegmentOf(classes)}]
+		_, rows := specials[specialKey{i, kindOf[T](), coef.SegmentOf(classes)}]
 		planes := specials[specialKey{i, computedKind[T](), classes}][opPlaneSumExp][uniform] != nil
-		if rows || planes || classes == 2 && i != plainGo && computedKind[T]() == 0 { // see pairRows
+		if rows || planes || classes == 2 && i != plainGo && computedKind[T]() == float32Kind { // see pairRows
 			names = append(names, i.String())
 		}
 	}
 	return names
-}
-
-// computedKind is the kind of the type that elements are computed in.
-func computedKind[T Element]() int {
-	if kind[T]() == 1 {
-		return 1
-	}
-	return 0
 }

@@ -11,7 +11,7 @@ import (
 
 // sumShort finds the sums of rows that have one pivot each.
 func (w *worker[T, F]) sumShort(j *job[T], labels []int32) {
-	all, step := w.view, max(1, coef.NearBytes/(w.n*int(unsafe.Sizeof(*new(T))))) // rows that stay in the nearest cache
+	all, step := w.view, max(1, coef.NearBytes/(w.n*sizeOf[T]())) // rows that stay in the nearest cache
 	// All maxima but the first are found beside sums, unless a row has something done between, or is missing.
 	beside := step >= coef.RowsAhead && !j.c.top1 && len(w.masked) == 0 && j.ignored == 0
 	switch {
@@ -111,7 +111,7 @@ func (w *worker[T, F]) sumLong(j *job[T], y int32) {
 		w.view = all
 	}
 	w.foldSegments()
-	n := wholeFolds(len(w.scales))
+	n := roundUp(len(w.scales), foldRows)
 	e, d, a := w.folded, w.folded[n:], w.folded[2*n:]
 	var sumE, sumD, sumA twofold
 	for i, m := range w.scales {
@@ -152,7 +152,7 @@ func (w *worker[T, F]) foldSegments() {
 			clear(unsafe.Slice(at[[coef.LaneBytes]byte](lanes, whole*w.rowBlocks+rest), w.rowBlocks-rest))
 		}
 	}
-	w.fold(w.folded[:len(sums)*wholeFolds(len(w.scales))], w.lanesE, w.rowBlocks, 0)
+	w.fold(w.folded[:len(sums)*roundUp(len(w.scales), foldRows)], w.lanesE, w.rowBlocks, 0)
 }
 
 // rescale turns the maxima m in scales into exp(m − top).
@@ -167,7 +167,7 @@ func (w *worker[T, F]) rescale(s int, top float64) {
 	w.x, w.e, w.rows, w.n, w.labels = base(w.scales), base(w.scales), 1, len(w.scales), unsafe.Pointer(&w.none)
 	*at[float64](unsafe.Pointer(&w.minus), s) = -top
 	w.ahead = 0
-	call(w.isa, 1, opSumExp, &w.args)
+	call(w.isa, float64Kind, opSumExp, &w.args)
 	w.view = all
 }
 

@@ -36,7 +36,7 @@ func (w *worker[T, F]) rowOf(b *Batch[T], turned []T, i int) (unsafe.Pointer, in
 	if !w.turned.on {
 		return b.rowAt(i, w.position), b.rowBytes()
 	}
-	bytes := b.Classes * int(unsafe.Sizeof(*new(T)))
+	bytes := b.Classes * sizeOf[T]()
 	return unsafe.Add(base(turned), (i-w.turned.start)*bytes), bytes
 }
 
@@ -53,7 +53,7 @@ func (w *worker[T, F]) turn(j *job[T], i, end int) {
 func (w *worker[T, F]) turnBatch(b *Batch[T], rows []T, back bool) {
 	caller, p, n := w.view, b.row(w.turned.start), w.turned.end-w.turned.start
 	defer func() { w.view = caller }()
-	sizeT, sizeF := int(unsafe.Sizeof(*new(T))), int(unsafe.Sizeof(F(0)))
+	sizeT, sizeF := sizeOf[T](), sizeOf[F]()
 	if n < vectorRows[F]() {
 		for k := range b.Classes {
 			for r := range n {

@@ -4,6 +4,55 @@ package lsr
 
 import "unsafe"
 
+// An op is what a kernel does, in terms of lsr_generic.go.
+type op int
+
+const (
+	opMax              op = 0  // maxRows
+	opSum              op = 1  // sumRows, forward only
+	opSumExp           op = 2  // sumRows that stores the exponentials
+	opScale            op = 3  // scaleRows
+	opPlaneSumExp      op = 4  // sumRows and foldLanes for planes
+	opPlaneScale       op = 5  // scaleRows for planes
+	opTranspose        op = 6  // rows to planes, and maxRows
+	opTransposeBack    op = 7  // planes to rows
+	opTileScale        op = 8  // PlaneScale and TransposeBack
+	opCopyPlanes       op = 9  // planes of elements to planes of F, and maxRows
+	opStorePlanes      op = 10 // planes of four bytes, by non-temporal stores
+	opWiden            op = 11 // planes of a half type to planes of F
+	opNarrow           op = 12 // and back
+	opLabels           op = 13 // copyLabels
+	opFold             op = 14 // foldLanes
+	opFinish           op = 15 // finishRows, forward only
+	opFinishGrad       op = 16 // finishRows
+	opFinishSingle     op = 17 // finishSingleRows, forward only
+	opFinishSingleGrad op = 18 // finishSingleRows
+	opExpTargets       op = 19 // expTargets
+	opPair             op = 20 // pairRows, forward only
+	opPairGrad         op = 21 // pairRows
+	ops                   = 22
+)
+
+// A form says what the smoothing is spread by.
+type form int
+
+const (
+	uniform   form = 0 // index target, every class alike: Σd
+	classwise form = 1 // index target, a coefficient a_k = u_k for each class: Σa and Σa·d
+	dense     form = 2 // distribution target: a_k = t_k·w_k + u_k, Σa and Σa·d
+	forms          = 3
+)
+
+// A kind is an element type.
+type kind int
+
+const (
+	float32Kind  kind = 0
+	float64Kind  kind = 1
+	float16Kind  kind = 2
+	bfloat16Kind kind = 3
+)
+
 // maxSlots is how many rows a worker has under way at once, slotPad how many more a kernel may finish beside them, planeSlots how far
 // apart the classes of a copy are, and planeLaneBytes how many bytes the lanes of sums over planes take, with zeros behind them.
 const (

@@ -71,10 +71,10 @@ func render(files []file, goFiles []goFile) ([]file, error) {
 func registerName() string {
 	h := fnv.New32a()
 	fmt.Fprint(h, asm.View, asm.Args, asm.PlaneSlots, coef.BlockBytes, coef.LaneBytes, coef.ExpLaneBytes, coef.Long, coef.Segment, coef.RowsAhead, coef.RowLanes)
-	for o := asm.Max; o <= asm.PairGrad; o++ { // their numbers, which generated code says
+	for o := range asm.Ops { // their numbers, which generated code says
 		fmt.Fprint(h, o)
 	}
-	for f := asm.Uniform; f <= asm.Dense; f++ {
+	for f := range asm.Forms {
 		fmt.Fprint(h, f)
 	}
 	fmt.Fprint(h, coef.Exp32Inv, coef.Exp32Step, coef.Exp32C2, coef.Exp32C3, coef.Exp32Min, coef.Exp32Magic, coef.Exp32Table,
@@ -118,7 +118,29 @@ func declarations(kernels, special []asm.Kernel) *jen.File {
 // arguments are the structs that kernels get.
 func arguments() *jen.File {
 	f := header("")
-	f.ImportName("unsafe", "unsafe")
+	f.Comment("An op is what a kernel does, in terms of lsr_generic.go.")
+	f.Type().Id("op").Int()
+	f.Const().DefsFunc(func(g *jen.Group) {
+		for o := range asm.Ops {
+			g.Add(opID(o)).Id("op").Op("=").Lit(int(o)).Comment(o.Doc())
+		}
+		g.Id("ops").Op("=").Lit(int(asm.Ops))
+	})
+	f.Comment("A form says what the smoothing is spread by.")
+	f.Type().Id("form").Int()
+	f.Const().DefsFunc(func(g *jen.Group) {
+		for form := range asm.Forms {
+			g.Add(formID(form)).Id("form").Op("=").Lit(int(form)).Comment(form.Doc())
+		}
+		g.Id("forms").Op("=").Lit(int(asm.Forms))
+	})
+	f.Comment("A kind is an element type.")
+	f.Type().Id("kind").Int()
+	f.Const().DefsFunc(func(g *jen.Group) {
+		for e := asm.Float32; e <= asm.BFloat16; e++ {
+			g.Add(kindID(e)).Id("kind").Op("=").Lit(int(e))
+		}
+	})
 	f.Comment("maxSlots is how many rows a worker has under way at once, slotPad how many more a kernel may finish beside them, planeSlots how far")
 	f.Comment("apart the classes of a copy are, and planeLaneBytes how many bytes the lanes of sums over planes take, with zeros behind them.")
 	f.Const().Defs(jen.Id("maxSlots").Op("=").Lit(asm.Slots), jen.Id("slotPad").Op("=").Lit(asm.Pad), jen.Id("planeSlots").Op("=").Lit(asm.PlaneSlots),
@@ -166,13 +188,15 @@ func arguments() *jen.File {
 	return f
 }
 
-// opID and formID are names of constants.
-func opID(k asm.Kernel) *jen.Statement {
-	name := k.Op.String()
+// opID, formID and kindID are names of constants.
+func opID(o asm.Op) *jen.Statement {
+	name := o.String()
 	return jen.Id("op" + strings.ToUpper(name[:1]) + name[1:])
 }
 
-func formID(k asm.Kernel) *jen.Statement { return jen.Id(strings.ToLower(k.Form.String())) }
+func formID(f asm.Form) *jen.Statement { return jen.Id(strings.ToLower(f.String())) }
+
+func kindID(e asm.Element) *jen.Statement { return jen.Id(strings.ToLower(e.String()) + "Kind") }
 
 // table lists the kernels.
 func table(kernels, special []asm.Kernel) *jen.File {
@@ -180,8 +204,8 @@ func table(kernels, special []asm.Kernel) *jen.File {
 	list := func(name string, kernels []asm.Kernel) {
 		f.Var().Id(name).Op("=").Index().Id("kernel").ValuesFunc(func(g *jen.Group) {
 			for _, k := range kernels {
-				g.Line().Values(jen.Lit(k.Name()), jen.Id(strings.ToLower(k.ISA.String())), jen.Lit(int(k.Element)), jen.Lit(k.Classes),
-					opID(k), formID(k), jen.Id(k.Name()))
+				g.Line().Values(jen.Lit(k.Name()), jen.Id(strings.ToLower(k.ISA.String())), kindID(k.Element), jen.Lit(k.Classes),
+					opID(k.Op), formID(k.Form), jen.Id(k.Name()))
 			}
 			g.Line()
 		})

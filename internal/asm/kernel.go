@@ -29,7 +29,7 @@ var ISAs = map[string]ISA{"avx2": AVX2, "avx512": AVX512}
 
 func (i ISA) String() string { return [...]string{"", "AVX2", "AVX512"}[i] }
 
-// Element is an element type of logits, numbered as in package lsr.
+// Element is an element type of logits.
 type Element int
 
 // The element types.
@@ -47,7 +47,7 @@ func (e Element) String() string { return [...]string{"Float32", "Float64", "Flo
 
 func (e Element) size() int { return [...]int{4, 8, 2, 2}[e] }
 
-// Op is what a kernel does, numbered as in package lsr; see lsr_generic.go.
+// Op is what a kernel does.
 type Op int
 
 // The operations.
@@ -74,13 +74,41 @@ const (
 	ExpTargets
 	Pair
 	PairGrad
+	Ops
 )
 
-func (o Op) String() string {
-	return [...]string{"max", "sum", "sumExp", "scale", "planeSumExp", "planeScale", "transpose", "transposeBack", "tileScale", "copyPlanes", "storePlanes", "widen", "narrow", "labels", "fold", "finish", "finishGrad", "finishSingle", "finishSingleGrad", "expTargets", "pair", "pairGrad"}[o]
+// ops says which functions of lsr_generic.go the operations are.
+var ops = [Ops]struct{ name, doc string }{
+	Max:              {"max", "maxRows"},
+	Sum:              {"sum", "sumRows, forward only"},
+	SumExp:           {"sumExp", "sumRows that stores the exponentials"},
+	Scale:            {"scale", "scaleRows"},
+	PlaneSumExp:      {"planeSumExp", "sumRows and foldLanes for planes"},
+	PlaneScale:       {"planeScale", "scaleRows for planes"},
+	Transpose:        {"transpose", "rows to planes, and maxRows"},
+	TransposeBack:    {"transposeBack", "planes to rows"},
+	TileScale:        {"tileScale", "PlaneScale and TransposeBack"},
+	CopyPlanes:       {"copyPlanes", "planes of elements to planes of F, and maxRows"},
+	StorePlanes:      {"storePlanes", "planes of four bytes, by non-temporal stores"},
+	Widen:            {"widen", "planes of a half type to planes of F"},
+	Narrow:           {"narrow", "and back"},
+	Labels:           {"labels", "copyLabels"},
+	Fold:             {"fold", "foldLanes"},
+	Finish:           {"finish", "finishRows, forward only"},
+	FinishGrad:       {"finishGrad", "finishRows"},
+	FinishSingle:     {"finishSingle", "finishSingleRows, forward only"},
+	FinishSingleGrad: {"finishSingleGrad", "finishSingleRows"},
+	ExpTargets:       {"expTargets", "expTargets"},
+	Pair:             {"pair", "pairRows, forward only"},
+	PairGrad:         {"pairGrad", "pairRows"},
 }
 
-// Form says what smoothing is spread by, numbered as in package lsr.
+func (o Op) String() string { return ops[o].name }
+
+// Doc says what the operation is.
+func (o Op) Doc() string { return ops[o].doc }
+
+// Form says what smoothing is spread by.
 type Form int
 
 // The forms.
@@ -88,9 +116,19 @@ const (
 	Uniform Form = iota
 	Classwise
 	Dense
+	Forms
 )
 
 func (f Form) String() string { return [...]string{"Uniform", "Classwise", "Dense"}[f] }
+
+// Doc says what coefficients the form has, and which sums.
+func (f Form) Doc() string {
+	return [...]string{
+		"index target, every class alike: Σd",
+		"index target, a coefficient a_k = u_k for each class: Σa and Σa·d",
+		"distribution target: a_k = t_k·w_k + u_k, Σa and Σa·d",
+	}[f]
+}
 
 // Kernel is one function in assembly.
 type Kernel struct {
