@@ -88,8 +88,9 @@ func (w *worker[T, F]) sumLong(j *job[T], y int32) {
 	x := widen[T](w.x, int(y)*w.step) // before it is overwritten
 	all, s, top, before := w.view, w.first, math.Inf(-1), math.Inf(-1)
 	many := w.form == uniform && !j.c.top1 && len(w.masked) == 0
+	var f form // of the row, which may be masked
 	for i := 0; i < len(w.scales); {
-		f := w.segments(i, many)
+		f = w.segments(i, many)
 		if j.c.top1 { // −Inf is below the lowest
 			*lowestOf[F](&w.args) = F(math.Inf(-1))
 		}
@@ -110,13 +111,13 @@ func (w *worker[T, F]) sumLong(j *job[T], y int32) {
 		i += w.rows
 		w.view = all
 	}
-	w.foldSegments()
+	w.foldSegments(f)
 	n := roundUp(len(w.scales), foldRows)
 	e, d, a := w.folded, w.folded[n:], w.folded[2*n:]
 	var sumE, sumD, sumA twofold
 	for i, m := range w.scales {
 		mass := float64(min(coef.Segment, all.n-i*coef.Segment))
-		if w.form != uniform {
+		if f != uniform {
 			mass = float64(a[i])
 			sumA.add(mass)
 		}
@@ -141,9 +142,9 @@ func (w *worker[T, F]) sumLong(j *job[T], y int32) {
 }
 
 // foldSegments adds up the lanes of a long row's segments: all that there may be, of each of the sums.
-func (w *worker[T, F]) foldSegments() {
+func (w *worker[T, F]) foldSegments(f form) {
 	sums := []unsafe.Pointer{w.lanesE, w.lanesD, w.lanesA} // side by side
-	if w.form == uniform {
+	if f == uniform {
 		sums = sums[:2]
 	}
 	whole, rest := w.n/coef.Segment, (w.n%coef.Segment+blockOf[F]()-1)/blockOf[F]()
