@@ -329,10 +329,10 @@ func (j *job[T]) reduce(ignored int, weight float64) Result {
 		r.Correct += p.correct
 	}
 	switch {
-	case kept == 0 && !c.emptyNaN:
-		r.NLL = 0
 	case !j.index:
 		r.NLL = math.NaN()
+	case kept == 0 && !c.emptyNaN:
+		r.NLL = 0
 	default:
 		r.NLL /= float64(kept)
 	}

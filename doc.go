@@ -37,13 +37,14 @@
 // # Kernels
 //
 // On amd64, kernels in assembly serve CPUs with AVX2, FMA and F16C, or with AVX-512 (F, DQ, BW and VL); other machines, and
-// builds with the tag purego, run plain Go. All give the same bits. [Kernel], the environment variable LSR_KERNEL (go, avx2,
+// builds with the tag purego, run plain Go. All give the same bits, but for those of a NaN. [Kernel], the environment variable LSR_KERNEL (go, avx2,
 // avx512) and GODEBUG=cpu.avx2=off or cpu.avx512f=off choose; [Kernels] tells what there is. Kernels for a class count of
 // one's own are made by go generate, see README.
 //
 // # Accuracy
 //
 // float32 rows are within 6 units in the last place of max(loss, 1), gradients within 8 + 2·|x_j−max x| units of p_j + q_j;
-// float64 likewise in its own units. Float16 and BFloat16 are computed in float32 and rounded once, at the store. README has
-// the measured maxima.
+// float64 likewise in its own units. Float16 and BFloat16 are computed in float32 and rounded once, at the store. This holds as
+// long as Σ(max x − x_k), which smoothing needs, fits the type that rows are computed in: beyond that the loss is +Inf. README
+// has the measured maxima.
 package lsr

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math"
+	"slices"
 	"sync"
 	"testing"
 
@@ -135,14 +136,31 @@ func TestEmpty(t *testing.T) {
 			r, err := GradDist(c, Rows(dst, 3), Rows(x, 3), Rows(x, 3))
 			require.NoError(t, err, test.name)
 			assert.Equal(t, math.IsNaN(test.want), math.IsNaN(r.Loss), test.name)
+			assert.True(t, math.IsNaN(r.NLL), test.name)
 		}
 	}
+}
+
+// TestMaskedPrior has rows whose classes are masked but for such as the prior has nothing for, and ignored rows after them.
+func TestMaskedPrior(t *testing.T) {
+	var x [][]float64
+	var y []int64
+	for i := range 600 {
+		x = append(x, []float64{negInf, 1, 2})
+		if y = append(y, int64(1+i%2)); i > 300 {
+			x[i][0], y[i] = 0, -100
+		}
+	}
+	o := refOptions{smoothing: .1, mask: true, prior: []float64{1, 0, 0}, ignores: true, ignore: -100}
+	verify[float32](t, o, x, y, nil, contiguous(3))
+	verify[float64](t, o, x, y, nil, contiguous(3))
+	verify[float32](t, o, x[:9], nil, slices.Repeat([][]float64{{0, .5, .5}}, 9), contiguous(3))
 }
 
 func TestErrors(t *testing.T) {
 	for _, o := range []Option{
 		Smoothing(-.1), Smoothing(1.1), Smoothing(nan), Prior([]float64{.5, .6}), Prior([]float64{-1, 2}), Prior([]float64{nan, 1}),
-		Weights([]float64{-1}), Weights([]float64{nan}), Weights([]float64{inf}), Reduce(3), Reduce(-1), Denominator(0),
+		Weights([]float64{-1}), Weights([]float64{nan}), Weights([]float64{inf}), Weights([]float64{1e-21}), Weights([]float64{1, 1e21}), Reduce(3), Reduce(-1), Denominator(0),
 		Denominator(-1), Denominator(nan), Denominator(inf), ZLoss(-1), ZLoss(nan), ZLoss(inf), Workers(-1),
 	} {
 		c, err := New(o)

@@ -24,9 +24,13 @@ func (w *worker[T, F]) mask(c *Criterion, r int, y int32, index bool) {
 	if !w.masked[r] {
 		return
 	}
+	total := present.plus(0)
+	if total == 0 { // all that the prior has is masked
+		clear(u)
+	}
 	for k := range u {
 		if u[k] != 0 {
-			a := c.coefficient(k, w.n) / present.plus(0)
+			a := c.coefficient(k, w.n) / total
 			sum.add(a)
 			if index { // relative to what a sum is multiplied by
 				a /= w.perCoef / c.smoothing

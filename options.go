@@ -163,13 +163,14 @@ func Prior(u []float64) Option {
 	}
 }
 
-// Weights sets a finite weight ≥ 0 for each class, in the way of PyTorch: a row's loss is Σ_k q_k·w_k·(−log p_k), and the
-// mean over index targets divides by the sum of the weights of the targets. Nil is 1 for every class.
+// Weights sets a weight for each class, in the way of PyTorch: a row's loss is Σ_k q_k·w_k·(−log p_k), and the mean over
+// index targets divides by the sum of the weights of the targets. A weight is 0, or from 1e-20 to 1e20, since products of
+// weights are to fit float32. Nil is 1 for every class.
 func Weights(w []float64) Option {
 	return func(c *Criterion) error {
 		for k, v := range w {
-			if !(v >= 0) || math.IsInf(v, 0) {
-				return fmt.Errorf("lsr: weight of class %d must be finite and at least 0, got %v", k, v)
+			if v != 0 && !(v >= 1e-20 && v <= 1e20) {
+				return fmt.Errorf("lsr: weight of class %d must be 0 or from 1e-20 to 1e20, got %v", k, v)
 			}
 		}
 		if len(w) == 0 {
@@ -223,8 +224,8 @@ func ZLoss(lambda float64) Option {
 	}
 }
 
-// MaskNegInf lets classes whose logit is −Inf leave the softmax and the prior, which is renormalized over the rest. The
-// loss is finite then, unless the target itself is masked.
+// MaskNegInf lets classes whose logit is −Inf leave the softmax and the prior, which is renormalized over the rest, or is 0
+// if it has nothing there. The loss is finite then, unless the target itself is masked.
 func MaskNegInf() Option {
 	return func(c *Criterion) error {
 		c.mask = true

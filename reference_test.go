@@ -248,10 +248,8 @@ func refOne(x []float64, y int, t []float64, o *refOptions, prec precision) (r r
 	r.weight = 1
 	for k := range x {
 		u := share[k]
-		if o.mask {
-			if u = refQuo(u, present); present.Sign() == 0 {
-				u = refNew()
-			}
+		if o.mask && present.Sign() != 0 {
+			u = refQuo(u, present)
 		}
 		w := refOf(1)
 		if o.weights != nil {
