@@ -37,9 +37,9 @@
 // # Kernels
 //
 // On amd64, kernels in assembly serve CPUs with AVX2, FMA and F16C, or with AVX-512 (F, DQ, BW and VL); other machines, and
-// builds with the tag purego, run plain Go. All give the same bits, but for those of a NaN. [Kernel], the environment variable LSR_KERNEL (go, avx2,
-// avx512) and GODEBUG=cpu.avx2=off or cpu.avx512f=off choose; [Kernels] tells what there is. Kernels for a class count of
-// one's own are made by go generate, see README.
+// builds with the tag purego, run plain Go. All give the same bits, but for those of a NaN. [Kernel], the environment variable
+// LSR_KERNEL (go, avx2, avx512) and GODEBUG=cpu.avx2=off or cpu.avx512f=off choose; [Kernels] tells what there is. Kernels for
+// a class count of one's own are made by go generate, see README.
 //
 // # Accuracy
 //

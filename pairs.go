@@ -73,7 +73,7 @@ func (w *worker[T, F]) pairBlock(j *job[T], lo, hi int) (p partial) {
 		p.correct += w.pairChunk(j, i, rows)
 		i += rows
 	}
-	p.loss, p.nll = tree(w.sumLoss[:], len(w.sumLoss)), tree(w.sumNLL[:], len(w.sumNLL))
+	p.loss, p.nll = treeOf(&w.sumLoss), treeOf(&w.sumNLL)
 	return p
 }
 

@@ -286,8 +286,13 @@ func (w *worker[T, F]) block(j *job[T], lo, hi int) (p partial) {
 	if fence {
 		w.storeFence()
 	}
-	p.loss, p.z, p.nll = tree(w.sumLoss[:], coef.RowLanes), tree(w.sumZ[:], coef.RowLanes), tree(w.sumNLL[:], coef.RowLanes)
+	p.loss, p.z, p.nll = treeOf(&w.sumLoss), treeOf(&w.sumZ), treeOf(&w.sumNLL)
 	return p
+}
+
+// treeOf adds up the lanes of a sum over rows.
+func treeOf(t *[coef.RowLanes]float64) float64 {
+	return ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7]))
 }
 
 // chunk computes rows from row i on, in slots from first on, and returns how many of them have their target on top.
