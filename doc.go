@@ -1,4 +1,4 @@
-// Package lsr is the label-smoothing cross-entropy loss, and its gradient, computed in one pass over the logits.
+// Package lsr is the label-smoothing cross-entropy loss and its gradient with respect to the logits, in one call.
 //
 // # Convention
 //

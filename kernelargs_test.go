@@ -50,7 +50,7 @@ func kernelArgs(tb testing.TB, k kernel, rows, n int) *args {
 		}
 		return base(m)
 	}
-	a := &args{epsD: .1, epsG: .1, lambda: .01, bias: -1}
+	a := &args{epsD: .1, halfEps: .1, lambda: .01, bias: -1}
 	a.rows, a.n, a.step, a.eStep = rows, n, 1, 1
 	a.xStride, a.tStride, a.dstStride, a.eStride = n*sizeT, n*sizeT, n*sizeT, n*sizeF
 	elements := n * rows

@@ -194,12 +194,12 @@ func TestPairKernels(t *testing.T) {
 		for i := range labels {
 			labels[i], factors[i] = int32(g.intn(3)-1), float32(g.uniform())
 		}
-		for _, epsG := range []float64{0, .05, .5} {
+		for _, halfEps := range []float64{0, .05, .5} {
 			for _, outStep := range []int{0, 4} {
 				for _, grad := range []bool{false, true} {
 					run := func(i isa) []float64 {
 						dst, out := make([]float32, 2*rows), make([]float32, pairArrays*pairSlots)
-						a := args{epsG: epsG, factors: base(factors), out: base(out), outStep: outStep}
+						a := args{halfEps: halfEps, factors: base(factors), out: base(out), outStep: outStep}
 						a.x, a.dst, a.labels, a.rows = base(x), base(dst), base(labels), rows
 						o := opPair
 						if grad {
@@ -227,7 +227,7 @@ func TestPairKernels(t *testing.T) {
 					}
 					want := run(plainGo)
 					for _, i := range available[:len(available)-1] {
-						sameBits(t, want, run(i), fmt.Sprintf("%v rows=%d ε/2=%v outStep=%d gradient=%v", i, rows, epsG, outStep, grad))
+						sameBits(t, want, run(i), fmt.Sprintf("%v rows=%d ε/2=%v outStep=%d gradient=%v", i, rows, halfEps, outStep, grad))
 					}
 				}
 			}

@@ -42,7 +42,7 @@ func Planes[T Element](data []T, classes, inner int) Batch[T] {
 }
 
 // PerRow holds what a call takes or gives for each row; the zero value asks for nothing. A slice that is not nil has one
-// entry for each row. Rows are finished in float64, whatever the element; those of two classes mostly in float32, unless that is float64.
+// entry for each row. Values are float64, but only as accurate as the type that rows are computed in; see Accuracy.
 type PerRow struct {
 	Loss     []float64 // out: row losses, before any reduction and upstream factor; 0 for an ignored row
 	LSE      []float64 // out: log-sum-exp of the row's logits; 0 for an ignored row
@@ -63,8 +63,8 @@ func Forward[T Element, L Label](c *Criterion, logits Batch[T], targets []L, per
 	return index(c, Batch[T]{}, logits, targets, perRow, false)
 }
 
-// Grad computes the loss, to the bit as [Forward] does, and its gradient by the logits in one pass. The gradient is
-// written to dst, which has the shape of logits and may be the same memory (in place), but must not overlap it in any
+// Grad computes the loss, to the bit as [Forward] does, and its gradient with respect to the logits. The gradient is written
+// to dst, which has the shape of logits and may be the same memory (in place), but must not overlap it in any
 // other way. The caller owns dst: a buffer that is reused costs no page faults.
 func Grad[T Element, L Label](c *Criterion, dst, logits Batch[T], targets []L, perRow ...PerRow) (Result, error) {
 	return index(c, dst, logits, targets, perRow, true)

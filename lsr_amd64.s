@@ -2954,7 +2954,7 @@ class2:
 TEXT ·finishFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishFloat32AVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m.
+	// finishFloat32AVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = S·(L−m) − b, where S = main + eu, b = main·y + epsD·d and y = x_y − m.
 	MOVQ 88(AX), DX
 	ADDQ 80(AX), DX
 	XORQ CX, CX
@@ -3106,7 +3106,7 @@ loop3:
 TEXT ·finishGradFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishGradFloat32AVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m.
+	// finishGradFloat32AVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = S·(L−m) − b, where S = main + eu, b = main·y + epsD·d and y = x_y − m.
 	MOVQ 88(AX), DX
 	ADDQ 80(AX), DX
 	XORQ CX, CX
@@ -5743,7 +5743,7 @@ class2:
 TEXT ·finishFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishFloat64AVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m.
+	// finishFloat64AVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = S·(L−m) − b, where S = main + eu, b = main·y + epsD·d and y = x_y − m.
 	MOVQ 88(AX), DX
 	ADDQ 80(AX), DX
 	XORQ CX, CX
@@ -5895,7 +5895,7 @@ loop3:
 TEXT ·finishGradFloat64AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishGradFloat64AVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m.
+	// finishGradFloat64AVX2 makes losses of the sums of rows: L − m = log1p(rest), loss = S·(L−m) − b, where S = main + eu, b = main·y + epsD·d and y = x_y − m.
 	MOVQ 88(AX), DX
 	ADDQ 80(AX), DX
 	XORQ CX, CX
@@ -13047,7 +13047,7 @@ class2:
 TEXT ·finishFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishFloat32AVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m.
+	// finishFloat32AVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = S·(L−m) − b, where S = main + eu, b = main·y + epsD·d and y = x_y − m.
 	VBROADCASTSD constants<>+768(SB), Z0
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
@@ -13138,7 +13138,7 @@ loop3:
 TEXT ·finishGradFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishGradFloat32AVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m.
+	// finishGradFloat32AVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = S·(L−m) − b, where S = main + eu, b = main·y + epsD·d and y = x_y − m.
 	VBROADCASTSD constants<>+768(SB), Z0
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
@@ -15126,7 +15126,7 @@ class2:
 TEXT ·finishFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishFloat64AVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m.
+	// finishFloat64AVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = S·(L−m) − b, where S = main + eu, b = main·y + epsD·d and y = x_y − m.
 	VBROADCASTSD constants<>+768(SB), Z0
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX
@@ -15217,7 +15217,7 @@ loop3:
 TEXT ·finishGradFloat64AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// finishGradFloat64AVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m.
+	// finishGradFloat64AVX512 makes losses of the sums of rows: L − m = log1p(rest), loss = S·(L−m) − b, where S = main + eu, b = main·y + epsD·d and y = x_y − m.
 	VBROADCASTSD constants<>+768(SB), Z0
 	MOVQ         88(AX), DX
 	ADDQ         80(AX), DX

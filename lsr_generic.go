@@ -323,8 +323,8 @@ func tree[F real](t []F, n int) F {
 // finishRows makes losses of the sums of rows, 8 at a time, and with a gradient its factors:
 //
 //	L − m = log1p(rest)
-//	loss  = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m
-//	∂/∂x_k = f·e_k − g·epsG·a_k, but at the target gy
+//	loss  = S·(L−m) − b, where S = main + eu, b = main·y + epsD·d and y = x_y − m
+//	∂/∂x_k = f·e_k − smooth·a_k (a_k = 1 if uniform), but at the target gy
 func finishRows[F real](a *args, grad bool) {
 	for i := range finished(a) {
 		rest, minus := float64(of[F](&a.rest)[i]), float64(of[F](&a.minus)[i])
@@ -426,7 +426,7 @@ func expTargets[F real](a *args) {
 //
 // Sums over rows are of float64. Rows with a label below 0 add nothing; whatever is written as their gradient is to be overwritten.
 func pairRows(a *args, grad bool) {
-	near := float32(a.epsG)
+	near := float32(a.halfEps)
 	var e, d, logs, gaps, maxima group[float32]
 	for start := 0; start < a.rows; start += groupSize {
 		n := min(groupSize, a.rows-start)

@@ -19,7 +19,7 @@ func (w *worker[T, F]) mask(c *Criterion, r int, y int32, index bool) {
 		}
 	}
 	if index {
-		w.eu[s], w.uy[s] = c.smoothing*c.coefs, c.smoothing*c.coefficient(int(y), w.n)
+		w.eu[s], w.uy[s] = c.smoothing*c.coefSum, c.smoothing*c.coefficient(int(y), w.n)
 	}
 	if !w.masked[r] {
 		return

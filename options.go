@@ -51,10 +51,10 @@ type Criterion struct {
 	isa isa
 
 	// Made from smoothing, prior and weights, where there is one of the latter two.
-	stale bool // to be made again
-	v32   vectors[float32]
-	v64   vectors[float64]
-	coefs float64 // Σ u_k·w_k
+	stale   bool // to be made again
+	v32     vectors[float32]
+	v64     vectors[float64]
+	coefSum float64 // Σ u_k·w_k
 }
 
 // Option is one setting of a [Criterion].
@@ -93,7 +93,7 @@ func (c *Criterion) With(options ...Option) (*Criterion, error) {
 func (c *Criterion) combine() {
 	n := max(len(c.prior), len(c.weights))
 	c.stale = false
-	c.v32, c.v64, c.coefs = vectors[float32]{}, vectors[float64]{}, 1
+	c.v32, c.v64, c.coefSum = vectors[float32]{}, vectors[float64]{}, 1
 	if n == 0 {
 		return
 	}
@@ -111,7 +111,7 @@ func (c *Criterion) combine() {
 		c.v64.add(a, w, c.smoothing)
 		sum.add(a)
 	}
-	c.coefs = sum.plus(0)
+	c.coefSum = sum.plus(0)
 }
 
 // add adds a class with u_k·w_k = a and w_k = w.

@@ -26,7 +26,7 @@ func (w *worker[T, F]) takesPairs(j *job[T], v *vectors[F]) bool {
 // preparePairs sets what the rows have in common.
 func (w *worker[T, F]) preparePairs(j *job[T]) {
 	p := &w.pairs
-	w.epsG = j.c.smoothing / 2
+	w.halfEps = j.c.smoothing / 2
 	p.out = grow(p.out, pairArrays*pairSlots)
 	w.out, w.outStep = base(p.out), 0
 	if j.perRow.Loss != nil || j.perRow.LSE != nil {

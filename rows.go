@@ -136,13 +136,13 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		w.preparePairs(j)
 		return
 	}
-	eu, uy := c.smoothing*c.coefs, c.smoothing/float64(classes)
-	epsG := uy
+	eu, uy := c.smoothing*c.coefSum, c.smoothing/float64(classes)
+	perCoef := uy
 	w.single = w.takesSingle(j, v)
 	w.keep, w.eps = 1-c.smoothing, c.smoothing
 	switch {
 	case !j.index:
-		w.form, w.epsD, epsG, eu = dense, 1, 1, 0
+		w.form, w.epsD, perCoef, eu = dense, 1, 1, 0
 		w.w, w.u = base(v.w), base(v.u)
 		if v.coef == nil {
 			w.constant(classes, F(1-c.smoothing), F(uy))
@@ -151,7 +151,7 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	case v.coef == nil:
 		w.form, w.epsD = uniform, uy
 	default:
-		w.form, w.epsD, epsG = classwise, c.smoothing, c.smoothing
+		w.form, w.epsD, perCoef = classwise, c.smoothing, c.smoothing
 		w.u = base(v.coef)
 	}
 	if w.form != dense && w.isa != plainGo && (w.form == classwise || c.mask) {
@@ -163,7 +163,7 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	if up := j.perRow.Upstream; len(up) == 1 {
 		g, gz = upstream(g, up[0]), upstream(gz, up[0])
 	}
-	w.fill(common{min(maxSlots, j.rows+coef.RowLanes) + slotPad, 1 - c.smoothing, eu, uy, g, gz, epsG},
+	w.fill(common{min(maxSlots, j.rows+coef.RowLanes) + slotPad, 1 - c.smoothing, eu, uy, g, gz, perCoef},
 		v.coef != nil || c.mask || len(j.perRow.Upstream) > 1)
 	w.cleared = w.cleared || !j.index || c.weights != nil
 	rows := rowsOfClasses[F](classes)

@@ -124,7 +124,7 @@ type args struct {
 	blocks    int            // fold: blocks of a row
 	bias      float64        // fold: what is added to each sum
 	epsD      float64        // what Σd or Σa·d counts
-	epsG      float64        // pairs: ε/2
+	halfEps   float64        // pairs: ε/2
 	keep      float64        // finishSingle: 1−ε
 	eps       float64        // finishSingle: ε
 	lambda    float64        // factor of the z-loss
@@ -157,8 +157,8 @@ type args struct {
 	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABI72bafaff_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABIa7e2e70d_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABI72bafaff_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABIa7e2e70d_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

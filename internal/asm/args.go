@@ -88,7 +88,7 @@ var Args = []Field{
 	{"blocks", integer, 1, "fold: blocks of a row"},
 	{"bias", number, 1, "fold: what is added to each sum"},
 	{"epsD", number, 1, "what Σd or Σa·d counts"},
-	{"epsG", number, 1, "pairs: ε/2"},
+	{"halfEps", number, 1, "pairs: ε/2"},
 	{"keep", number, 1, "finishSingle: 1−ε"},
 	{"eps", number, 1, "finishSingle: ε"},
 	{"lambda", number, 1, "factor of the z-loss"},

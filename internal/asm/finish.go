@@ -221,7 +221,7 @@ func (b *builder) slots(name string, i reg.Register, number, size int) operand.M
 // finish makes losses of the sums of rows.
 func (b *builder) finish() {
 	grad := b.Op == FinishGrad
-	b.doc("makes losses of the sums of rows: L − m = log1p(rest), loss = a·(L−m) − b, where a = main + eu, b = main·y + epsD·d and y = x_y − m.")
+	b.doc("makes losses of the sums of rows: L − m = log1p(rest), loss = S·(L−m) − b, where S = main + eu, b = main·y + epsD·d and y = x_y − m.")
 	// It computes in float64; what is F is widened.
 	single := b.Element == Float32
 	b.Element = Float64

@@ -20,7 +20,7 @@ func (b *builder) pair() {
 		"loss = log(1+e) + max(gap, 0) − near·gap, ∂/∂x_o = −∂/∂x_y = g·(p_o − near), near being ε/2.")
 	exp := b.expConstants()
 	half, near, zero := b.XMM(), b.vector(), b.zero()
-	b.VMOVSD(b.arg("epsG"), half)
+	b.VMOVSD(b.arg("halfEps"), half)
 	b.VCVTSD2SS(half, half, half)
 	b.VBROADCASTSS(half, near)
 	smooths := b.compare(notEqual, near, zero)

@@ -281,8 +281,8 @@ type rowSums struct {
 	max              vec // of the later row
 	x, later         reg.GPVirtual
 	e, t, u, w       reg.GPVirtual
-	lane             reg.GPVirtual // offset of the block's lanes; of the second half of them, if
-	rotated          bool          // they may have changed places
+	lane             reg.GPVirtual // offset of the lanes that the next vector is added to
+	rotated          bool          // the two vectors of each sum may have changed places
 	sumE, sumD, sumA []vec
 }
 

@@ -13,9 +13,9 @@ import (
 // tileRows is the number of rows of a group: 8 of float32 or 4 of float64 in AVX2, 16 of float32 in AVX-512.
 func (b *builder) tileRows() int { return b.width() }
 
-// tiling is what to do with tiles, groups of rows by a few classes: for each group, start runs first, and end last; after classes, so
-// many of them have passed. All three may be missing, and so may two, which otherwise has the last two classes, and eight, which has as
-// many as it can.
+// tiling is what to do with tiles: groups of rows by a few classes. start runs before the first tile of a group, end after the last, and
+// passed after each step, with the number of classes that it moved on. four does four classes, eight does eight, as long as there are so
+// many, and two the last two. All but four may be nil.
 type tiling struct {
 	base, stride     string // arguments that say where rows are
 	start, end       func(row reg.GPVirtual)

@@ -204,8 +204,7 @@ func (b *builder) tailAt(index reg.Register) *tail {
 	return t
 }
 
-// exist is the number of elements that there are, or more than the vector holds: for a part whose index is not known, as many as
-// have the same lower bits.
+// exist is the number of elements from the tail's index on. Without an index it is n, of which only the low bits count.
 func (b *builder) exist(t *tail) reg.GPVirtual {
 	i := b.load("n")
 	if t.index != nil {
