@@ -83,6 +83,7 @@ type job[T Element] struct {
 	g, gz                float64 // what the gradient is multiplied by: 1 / denominator
 
 	args      args // for kernels that come before there is a worker
+	parallel  bool // on more than one goroutine
 	blockRows int
 	blocks    []partial
 	next      atomic.Int64
@@ -312,6 +313,7 @@ func (j *job[T]) reduce(ignored int, weight float64) Result {
 		workers = runtime.GOMAXPROCS(0)
 	}
 	workers = min(workers, n, 1+j.rows*j.logits.Classes/minWork)
+	j.parallel = workers > 1
 	for range workers - 1 {
 		j.workers.Add(1)
 		go j.run()

@@ -15,10 +15,10 @@ func (j *job[T]) tooLarge() bool {
 	return j.grads() && j.rows*j.logits.Classes*sizeOf[T]() > cachesHold && base(j.dst.Data) != base(j.logits.Data)
 }
 
-// nonTemporalRows reports whether a job's gradients are stored so where lanes are classes: rows have to lie one after another. This
-// was measured with AVX2 only.
+// nonTemporalRows reports whether a job's gradients are stored so where lanes are classes: rows have to lie one after another. One
+// goroutine alone loses by the copy, and this was measured with AVX2 only.
 func (w *worker[T, F]) nonTemporalRows(j *job[T]) bool {
-	return w.isa == avx2 && j.dst.Inner == 1 && j.dst.Stride == j.dst.Classes && j.tooLarge()
+	return w.isa == avx2 && kindOf[T]() == float32Kind && j.parallel && j.dst.Inner == 1 && j.dst.Stride == j.dst.Classes && j.tooLarge()
 }
 
 // nonTemporalPlanes reports whether a chunk's gradients are stored so where they are planes, from planeX: in whole cache lines.
