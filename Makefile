@@ -56,7 +56,7 @@ builds: ## the same bits in other builds, and with features of this CPU turned o
 	LSR_WANT=go GODEBUG=cpu.avx2=off go test -short -run '$(BITS)' .
 	GODEBUG=cpu.avx512f=off go test -short -run '$(BITS)|Kernel' .
 	GOAMD64=v3 go test -short -run '$(BITS)|Kernel' .
-	GOARCH=386 go test -short -run '$(BITS)' .
+	GOARCH=386 go test -short -run '$(BITS)' . && GOARCH=386 go vet ./...
 	go test -short -gcflags=all=-d=checkptr -run '$(BITS)|Kernel|Invariants' .
 	go test -short -race -run '$(BITS)|Race|Concurren|Invariants|PlaneKernels' .
 

@@ -79,7 +79,7 @@ func registerName() string {
 	}
 	fmt.Fprint(h, coef.Exp32Inv, coef.Exp32Step, coef.Exp32C2, coef.Exp32C3, coef.Exp32Min, coef.Exp32Magic, coef.Exp32Table,
 		coef.Exp64Inv, coef.Exp64StepHi, coef.Exp64StepLo, coef.Exp64C2, coef.Exp64C3, coef.Exp64C4, coef.Exp64C5, coef.Exp64C6,
-		coef.Exp64C7, coef.Exp64Min, coef.Exp64Magic, coef.Exp64Table)
+		coef.Exp64C7, coef.Exp64Min, float64(coef.Exp64Magic), coef.Exp64Table) // as an int it is too large for 32 bits
 	return fmt.Sprintf("RegisterABI%08x_IfUndefinedRunGoGenerate", h.Sum32())
 }
 

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"go/build"
 	"go/token"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -29,11 +31,14 @@ func (o *options) findPackage() error {
 	if o.pkg == "" && o.dir == "." {
 		o.pkg = strings.TrimSuffix(os.Getenv("GOPACKAGE"), "_test")
 	}
+	p, err := build.ImportDir(o.dir, 0)
+	if none := (*build.NoGoError)(nil); err != nil && !errors.As(err, &none) && o.pkg == "" {
+		return err
+	}
+	if len(p.CgoFiles) != 0 {
+		return fmt.Errorf("%s uses cgo, which allows no assembly of Go's in a package: expected another", filepath.Join(o.dir, p.CgoFiles[0]))
+	}
 	if o.pkg == "" {
-		p, err := build.ImportDir(o.dir, 0)
-		if none := (*build.NoGoError)(nil); err != nil && !errors.As(err, &none) {
-			return err
-		}
 		o.pkg = p.Name
 	}
 	if o.pkg == "" {
@@ -41,6 +46,9 @@ func (o *options) findPackage() error {
 	}
 	if !token.IsIdentifier(o.pkg) || o.pkg == "_" {
 		return fmt.Errorf("--package must be an identifier, got %q", o.pkg)
+	}
+	if p.Name != "" && p.Name != o.pkg && err == nil {
+		return fmt.Errorf("the package in %s is %s, but --package or go generate says %s", o.dir, p.Name, o.pkg)
 	}
 	return nil
 }
@@ -77,9 +85,35 @@ func (o *options) kernels() (ks []asm.Kernel) {
 	return ks
 }
 
+// unique reports kernels that the package has already, in files that another --name made.
+func (o *options) unique(kernels []asm.Kernel) error {
+	paths, err := filepath.Glob(filepath.Join(o.dir, "*_amd64.go"))
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if filepath.Base(path) == o.name+"_amd64.go" {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, k := range kernels {
+			if generatedFile.Match(text) && bytes.Contains(text, []byte("func "+k.Name()+"(")) {
+				return fmt.Errorf("%s has %s already: expected one call for all class counts and types of a package", path, k.Name())
+			}
+		}
+	}
+	return nil
+}
+
 // user makes the files of a user's package.
 func user(o *options) ([]file, error) {
 	kernels := o.kernels()
+	if err := o.unique(kernels); err != nil {
+		return nil, err
+	}
 	assembly, err := assemble(kernels, false)
 	if err != nil {
 		return nil, err
