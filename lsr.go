@@ -55,7 +55,7 @@ type Result struct {
 	NLL     float64 // mean of the unsmoothed, unweighted −log p_y over the rows not ignored; NaN for distributions
 	Rows    int     // all rows, the ignored ones too
 	Ignored int     // rows whose target is the ignore index
-	Correct int     // rows not ignored whose first largest logit is the target; counted if [Top1] is set
+	Correct int     // rows not ignored whose first largest logit is the target, or a distribution's first largest entry; counted if [Top1] is set
 }
 
 // Forward computes the loss of logits against index targets, one for each row. It allocates nothing in the steady state.
@@ -70,7 +70,8 @@ func Grad[T Element, L Label](c *Criterion, dst, logits Batch[T], targets []L, p
 	return index(c, dst, logits, targets, perRow, true)
 }
 
-// ForwardDist computes the loss of logits against distribution targets, which have the shape of logits.
+// ForwardDist computes the loss of logits against distribution targets, which have the shape of logits. Their entries are taken as
+// they are: a row need not sum to 1, and a NaN makes its row NaN.
 func ForwardDist[T Element](c *Criterion, logits, targets Batch[T], perRow ...PerRow) (Result, error) {
 	return distribution(c, Batch[T]{}, logits, targets, perRow, false)
 }

@@ -1,7 +1,6 @@
 package lsr
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -72,7 +71,10 @@ func New(options ...Option) (*Criterion, error) {
 // With is a copy of the criterion with some options changed, for instance the [Denominator] of the next step.
 func (c *Criterion) With(options ...Option) (*Criterion, error) {
 	d := *c
-	for _, option := range options {
+	for i, option := range options {
+		if option == nil {
+			return nil, fmt.Errorf("lsr: option %d is nil, expected one that this package makes", i)
+		}
 		if err := option(&d); err != nil {
 			return nil, err
 		}
@@ -143,7 +145,7 @@ func SmoothingOverOthers(epsilon float64, classes int) float64 {
 }
 
 // Prior sets the distribution u that the smoothing spreads over, one entry ≥ 0 for each class; their sum may be off 1 by
-// 1e-5. Nil is the uniform prior.
+// 1e-5. Nil, or an empty one, is the uniform prior.
 func Prior(u []float64) Option {
 	return func(c *Criterion) error {
 		sum := 0.0
@@ -165,7 +167,7 @@ func Prior(u []float64) Option {
 
 // Weights sets a weight for each class, in the way of PyTorch: a row's loss is Σ_k q_k·w_k·(−log p_k), and the mean over
 // index targets divides by the sum of the weights of the targets. A weight is 0, or from 1e-20 to 1e20, since products of
-// weights are to fit float32. Nil is 1 for every class.
+// weights are to fit float32. Nil, or an empty slice, is 1 for every class.
 func Weights(w []float64) Option {
 	return func(c *Criterion) error {
 		for k, v := range w {
@@ -254,7 +256,7 @@ func Top1() Option {
 func Workers(n int) Option {
 	return func(c *Criterion) error {
 		if n < 0 {
-			return errors.New("lsr: workers must be at least 0, got " + fmt.Sprint(n))
+			return fmt.Errorf("lsr: workers must be at least 0, got %d", n)
 		}
 		c.workers = n
 		return nil

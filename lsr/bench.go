@@ -4,12 +4,26 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/golsr/lsr/internal/aside"
 	"github.com/golsr/lsr/lsr/internal/bench"
 	"github.com/spf13/cobra"
 )
+
+// createPlot starts the file of a plot, if there is to be one, in one of some formats: first, so that a path that is no good costs
+// no time.
+func createPlot(path string, formats ...string) (f *aside.File, format string, err error) {
+	if path == "" {
+		return nil, "", nil
+	}
+	if format = strings.ToLower(filepath.Ext(path)); !slices.Contains(formats, format) {
+		return nil, "", fmt.Errorf("--plot: expected a %s file, got %q", strings.Join(formats, " or "), path)
+	}
+	f, err = aside.Create(path)
+	return f, format, data(err)
+}
 
 func benchCommand() *cobra.Command {
 	var plot string
@@ -25,16 +39,11 @@ round has some 1 ms for each; the fastest counts. Leave the machine alone meanwh
   lsr bench --type bfloat16 --classes 10,1000,50257 --rounds 50 --plot speed.png`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var picture *aside.File
-			var err error
-			format := strings.ToLower(filepath.Ext(plot))
-			if plot != "" { // first, so that a path that is no good costs no time
-				if format != ".png" && format != ".svg" {
-					return fmt.Errorf("--plot: expected a .png or .svg file, got %q", plot)
-				}
-				if picture, err = aside.Create(plot); err != nil {
-					return data(err)
-				}
+			picture, format, err := createPlot(plot, ".png", ".svg")
+			if err != nil {
+				return err
+			}
+			if picture != nil {
 				defer picture.Abort()
 			}
 			progress := bar(cmd.ErrOrStderr(), 1, "bench")

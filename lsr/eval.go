@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/golsr/lsr"
+	"github.com/golsr/lsr/internal/aside"
 	"github.com/golsr/lsr/lsr/internal/npy"
 	"github.com/spf13/cobra"
 )
@@ -43,12 +43,18 @@ func evalCommand() *cobra.Command {
 		Long: `Score saved logits against targets, both .npy files.
 
 LOGITS   f2, f4, f8, or bfloat16 bits (u2 with --bf16), of shape (N, K) or (N, K, d1, ...)
-TARGETS  any integer type, of shape (N) or (N, d1, ...), or floats shaped like LOGITS (distributions; with --bf16 also u2)
+TARGETS  any integer type, of shape (N) or (N, d1, ...), or floats shaped like LOGITS (distributions, taken as they are; with
+         --bf16 also u2)
 
 Exit status: 0; 1 for bad data; 2 for bad usage.`,
 		Example: `  lsr eval logits.npy targets.npy --smoothing 0.1 --ignore-index=-100 --json
   lsr eval logits.npy targets.npy --reduction none --rows losses.npy --grad gradient.npy`,
-		Args: cobra.ExactArgs(2),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return fmt.Errorf("expected LOGITS and TARGETS, got %d arguments", len(args))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0], args[1]) },
 	}
 	g := cmd.Flags()
@@ -60,7 +66,7 @@ Exit status: 0; 1 for bad data; 2 for bad usage.`,
 	g.StringVar(&f.weights, "weights", "", ".npy `file` with a weight for each class")
 	g.Int64Var(&f.ignore, "ignore-index", 0, "target whose rows do not count (default none)")
 	g.StringVar(&f.reduction, "reduction", "mean", "none, sum or mean")
-	g.Float64Var(&f.denominator, "denominator", 0, "what the mean divides by (default the weights of the targets)")
+	g.Float64Var(&f.denominator, "denominator", 0, "what the mean divides by (default the weights of the targets, or the number of distributions)")
 	g.Float64Var(&f.zloss, "z-loss", 0, "factor of logsumexp², added to the loss")
 	g.BoolVar(&f.mask, "mask-neg-inf", false, "classes with a logit of -Inf leave softmax and prior")
 	g.StringVar(&f.empty, "empty", "zero", "mean over nothing: zero or nan")
@@ -98,21 +104,27 @@ func (f *evalFlags) criterion(cmd *cobra.Command) (*lsr.Criterion, error) {
 	default:
 		return nil, fmt.Errorf("--empty must be zero or nan, got %q", f.empty)
 	}
-	outputs := map[string]bool{}
-	for _, path := range []string{f.rows, f.lse, f.grad} {
+	return lsr.New(options...)
+}
+
+// distinct checks that no output goes to the same file as another, or as an input.
+func (f *evalFlags) distinct(logits, targets string) error {
+	outputs := []string{f.rows, f.lse, f.grad}
+	taken := map[string]bool{}
+	for i, path := range append(outputs, logits, targets, f.prior, f.weights) {
 		if path == "" {
 			continue
 		}
-		full, err := filepath.Abs(path)
+		place, err := aside.Place(path)
 		if err != nil {
-			return nil, err
+			continue // there is no such folder, which will be an error of its own
 		}
-		if outputs[full] {
-			return nil, fmt.Errorf("two outputs go to the same file %s", path)
+		if taken[place] {
+			return fmt.Errorf("an output goes to the same file as another, or as an input: %s", path)
 		}
-		outputs[full] = true
+		taken[place] = i < len(outputs)
 	}
-	return lsr.New(options...)
+	return nil
 }
 
 // vector reads a .npy file of one number for each class.
@@ -170,6 +182,9 @@ func (n number) MarshalJSON() ([]byte, error) {
 func (f *evalFlags) run(cmd *cobra.Command, logits, targets string) (err error) {
 	e := &evaluation{evalFlags: *f, ctx: cmd.Context(), cmd: cmd}
 	if e.crit, err = f.criterion(cmd); err != nil {
+		return err
+	}
+	if err := f.distinct(logits, targets); err != nil {
 		return err
 	}
 	start := time.Now()

@@ -87,14 +87,15 @@ func infoCommand() *cobra.Command {
 		Example: "  lsr info",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			criterion, err := lsr.New()
-			if err != nil {
-				return err
+			chosen := "none"
+			criterion, unknown := lsr.New() // LSR_KERNEL may name what this machine has not
+			if unknown == nil {
+				chosen = criterion.Kernel()
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "version   %s (%s)\nplatform  %s/%s, %d CPUs\nfeatures  %s\nkernels   %s\nchosen    %s\nspecial   %s\n",
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "version   %s (%s)\nplatform  %s/%s, %d CPUs\nfeatures  %s\nkernels   %s\nchosen    %s\nspecial   %s\n",
 				version, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0),
-				strings.Join(features(), " "), strings.Join(lsr.Kernels(), " "), criterion.Kernel(), specialized())
-			return data(err)
+				strings.Join(features(), " "), strings.Join(lsr.Kernels(), " "), chosen, specialized())
+			return cmp.Or(data(err), unknown)
 		},
 	}
 }

@@ -282,6 +282,8 @@ func TestEvalErrors(t *testing.T) {
 	require.NoError(t, err)
 	relative, err := filepath.Rel(here, grad)
 	require.NoError(t, err)
+	link := filepath.Join(dir, "link.npy")
+	require.NoError(t, os.Symlink(grad, link))
 	cases := []struct {
 		status int
 		want   string
@@ -297,7 +299,12 @@ func TestEvalErrors(t *testing.T) {
 		{badUsage, "empty", []string{x, y, "--empty", "one"}},
 		{badUsage, "same file", []string{x, y, "--rows", grad}},
 		{badUsage, "same file", []string{x, y, "--rows", relative}},
-		{badUsage, "accepts 2 arg", []string{x}},
+		{badUsage, "same file", []string{x, y, "--rows", link}},
+		{badUsage, "same file", []string{x, y, "--rows", y}},
+		{badUsage, "same file", []string{link, y}},
+		{badUsage, "same file", []string{x, y, "--prior", grad}},
+		{badUsage, "expected LOGITS and TARGETS, got 1", []string{x}},
+		{badData, "--ignore-index goes with index targets", []string{x, x, "--ignore-index=-1"}},
 		{badData, "no such file", []string{x, filepath.Join(dir, "none.npy")}},
 		{badData, "target of row 2 is 9", []string{x, bad}},
 		{badData, "needs 48 bytes", []string{short, y}},
@@ -312,7 +319,7 @@ func TestEvalErrors(t *testing.T) {
 		{badData, "expected shape [3]", []string{x, y, "--prior", save(t, dir, "u0.npy", "<f4", []int{0}, nil)}},
 		{badData, "expected shape [3]", []string{x, y, "--weights", save(t, dir, "w0.npy", "<f4", []int{0}, nil)}},
 		{badData, "expected a regular file", []string{x, y, "--rows", filepath.Join(dir, "r.npy"), "--lse", dir}},
-		{badData, "none/lse.npy: open", []string{x, y, "--rows", filepath.Join(dir, "r.npy"), "--lse", filepath.Join(dir, "none", "lse.npy")}},
+		{badData, "none/lse.npy: no such file", []string{x, y, "--rows", filepath.Join(dir, "r.npy"), "--lse", filepath.Join(dir, "none", "lse.npy")}},
 		{badData, "sum to 1", []string{x, y, "--prior", save(t, dir, "u3.npy", "<f4", []int{3}, []float64{.5, .5, .5})}},
 	}
 	require.NoError(t, os.WriteFile(grad, []byte("old"), 0o644))
@@ -401,7 +408,8 @@ func TestTrain(t *testing.T) {
 		{badUsage, []string{"--noise", "2", "--plot", plot}},
 		{badUsage, []string{"--hidden", fmt.Sprint(math.MaxInt)}},
 		{badData, []string{"--data", dir}},
-		{badData, []string{"--plot", dir}},
+		{badUsage, []string{"--plot", filepath.Join(dir, "p.jpg")}},
+		{badUsage, []string{"--plot", dir}},
 		{badData, []string{"--plot", filepath.Join(dir, "none", "p.png")}},
 	} {
 		status, out, stderr = lsrRun(append([]string{"train"}, c.args...)...)

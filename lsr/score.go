@@ -27,6 +27,9 @@ func (e *evaluation) score() (*report, error) {
 			return nil, err
 		}
 	} else {
+		if e.cmd.Flags().Changed("ignore-index") {
+			return nil, fmt.Errorf("%s: --ignore-index goes with index targets, got distributions", e.targets.Name)
+		}
 		e.weight = float64(e.outer * e.inner)
 	}
 	// Rows are computed in the type of the logits, or of the distributions if that is wider.

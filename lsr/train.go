@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/golsr/lsr/internal/aside"
 	"github.com/golsr/lsr/lsr/internal/digits"
@@ -29,11 +30,11 @@ the right labels, for each smoothing and several seeds; print accuracy, NLL and 
 			if err != nil {
 				return data(err)
 			}
-			var picture *aside.File
-			if plot != "" { // first, so that a path that is no good costs no training
-				if picture, err = aside.Create(plot); err != nil {
-					return data(err)
-				}
+			picture, _, err := createPlot(plot, ".png")
+			if err != nil {
+				return err
+			}
+			if picture != nil {
 				defer picture.Abort()
 			}
 			progress := bar(cmd.ErrOrStderr(), 1, "train")
@@ -63,13 +64,14 @@ the right labels, for each smoothing and several seeds; print accuracy, NLL and 
 	}
 	g := cmd.Flags()
 	g.SortFlags = false
-	g.Float64SliceVar(&cfg.Epsilons, "smoothing", cfg.Epsilons, "smoothings to compare")
+	g.Float64SliceVar(&cfg.Epsilons, "smoothing", cfg.Epsilons, "smoothings to compare, in a `list`")
+	g.Lookup("smoothing").DefValue = strings.Trim(strings.ReplaceAll(fmt.Sprint(cfg.Epsilons), " ", ","), "[]")
 	g.Float64Var(&cfg.Noise, "noise", cfg.Noise, "share of the training labels made wrong, in [0, 1)")
 	g.IntVar(&cfg.Seeds, "seeds", cfg.Seeds, "seeds to average over")
 	g.IntVar(&cfg.Epochs, "epochs", cfg.Epochs, "passes over the training rows")
 	g.IntVar(&cfg.Hidden, "hidden", cfg.Hidden, "units of the hidden layer")
 	g.IntVar(&cfg.TrainRows, "train-rows", cfg.TrainRows, "rows to train on")
 	g.StringVar(&dir, "data", "", "read gzipped IDX files from this `directory` instead of the embedded digits")
-	g.StringVar(&plot, "plot", "", "draw reliability diagrams and accuracy to this PNG `file`")
+	g.StringVar(&plot, "plot", "", "draw reliability diagrams and accuracy to this .png `file`")
 	return cmd
 }

@@ -3,7 +3,9 @@ package aside
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -14,24 +16,53 @@ type File struct {
 	path string
 }
 
-// Create starts a file. What is there already must be a regular file; it keeps its permissions, and its place if path is
-// a symbolic link.
+// Place is where a path leads by its symbolic links, whether or not there is a file.
+func Place(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	for range 40 { // as many as Linux follows
+		to, err := os.Readlink(path)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path), to)
+		}
+		path = to
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	return filepath.Join(dir, filepath.Base(path)), err
+}
+
+// Create starts a file. What is there already must be a regular file that may be written to; it keeps its permissions. Where
+// path is a symbolic link, the file is where that leads.
 func Create(path string) (*File, error) {
 	old, err := os.Stat(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	replaces := err == nil
 	if replaces {
 		if !old.Mode().IsRegular() {
 			return nil, fmt.Errorf("%s: expected a regular file, or none, got %s", path, old.Mode())
 		}
-		if path, err = filepath.EvalSymlinks(path); err != nil {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
 			return nil, err
 		}
+		f.Close()
 	}
-	f, err := os.OpenFile(filepath.Join(filepath.Dir(path), ".lsr-"+rand.Text()), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	place, err := Place(path)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, failed(path, err)
 	}
-	a := &File{f, path}
+	f, err := os.OpenFile(filepath.Join(filepath.Dir(place), ".lsr-"+rand.Text()), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return nil, failed(path, err)
+	}
+	a := &File{f, place}
 	if replaces {
 		if err := f.Chmod(old.Mode().Perm()); err != nil {
 			a.Abort()
@@ -39,6 +70,14 @@ func Create(path string) (*File, error) {
 		}
 	}
 	return a, nil
+}
+
+// failed names the path that was asked for in an error, instead of another.
+func failed(path string, err error) error {
+	if e := (*fs.PathError)(nil); errors.As(err, &e) {
+		err = e.Err
+	}
+	return fmt.Errorf("%s: %w", path, err)
 }
 
 // Commit gives files their names, after it has closed all of them: that is when some file systems find out that they are

@@ -55,6 +55,34 @@ func TestSymbolicLink(t *testing.T) {
 	write(t, link, "2")
 	assert.Equal(t, fs.ModeSymlink, mode(t, link).Type())
 	assert.Equal(t, "2", read(t, path))
+
+	require.NoError(t, os.Remove(path)) // now the link dangles
+	relative := filepath.Join(dir, "relative")
+	require.NoError(t, os.Symlink("link", relative))
+	write(t, relative, "3")
+	assert.Equal(t, fs.ModeSymlink, mode(t, link).Type())
+	assert.Equal(t, fs.ModeSymlink, mode(t, relative).Type())
+	assert.Equal(t, "3", read(t, path))
+	for _, p := range []string{path, link, relative} {
+		place, err := Place(p)
+		require.NoError(t, err)
+		assert.Equal(t, path, place)
+	}
+	require.NoError(t, os.Symlink("around", filepath.Join(dir, "around")))
+	_, err := Create(filepath.Join(dir, "around"))
+	assert.Error(t, err)
+}
+
+func TestReadOnly(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Log("NOT TESTED: root may write to any file")
+		return
+	}
+	path := filepath.Join(t.TempDir(), "a")
+	write(t, path, "1")
+	require.NoError(t, os.Chmod(path, 0o444))
+	_, err := Create(path)
+	assert.ErrorIs(t, err, fs.ErrPermission)
 }
 
 // What is no regular file is not replaced: a device such as /dev/null would be gone.

@@ -81,8 +81,8 @@ func (c *Config) check(data *digits.Dataset) error {
 			return fmt.Errorf("train: %s must be in [1, %d], got %d", f.name, 1<<16, f.value)
 		}
 	}
-	if pool := trainPool(data); c.TrainRows < 1 || c.TrainRows > pool || c.TrainRows == data.Rows() {
-		return fmt.Errorf("train: training rows must be in [1, %d] and leave others to test on, got %d", pool, c.TrainRows)
+	if most := min(trainPool(data), data.Rows()-1); c.TrainRows < 1 || c.TrainRows > most { // others are to test on
+		return fmt.Errorf("train: training rows must be in [1, %d], got %d", most, c.TrainRows)
 	}
 	if !(c.LearningRate > 0) || math.IsInf(c.LearningRate, 0) {
 		return fmt.Errorf("train: learning rate must be finite and above 0, got %v", c.LearningRate)

@@ -257,18 +257,18 @@ func TestDiverges(t *testing.T) {
 func TestConfigErrors(t *testing.T) {
 	data := load(t)
 	for want, change := range map[string]func(*Config){
-		"at least one smoothing":                 func(c *Config) { c.Epsilons = nil },
-		"smoothing must be in [0, 1], got NaN":   func(c *Config) { c.Epsilons = []float64{math.NaN()} },
-		"got 0.1 twice":                          func(c *Config) { c.Epsilons = []float64{.1, 0, .1} },
-		"noise must be in [0, 1), got 1":         func(c *Config) { c.Noise = 1 },
-		"seeds must be in [1, 65536], got 0":     func(c *Config) { c.Seeds = 0 },
-		"epochs must be in [1, 65536], got -1":   func(c *Config) { c.Epochs = -1 },
-		"hidden units must be in [1, 65536]":     func(c *Config) { c.Hidden = math.MaxInt },
-		"batch must be in [1, 65536]":            func(c *Config) { c.Batch = 0 },
-		"training rows must be in [1, 1797] and": func(c *Config) { c.TrainRows = 0 },
-		"leave others to test on, got 1797":      func(c *Config) { c.TrainRows = 1797 },
-		"learning rate must be finite":           func(c *Config) { c.LearningRate = math.Inf(1) },
-		"momentum must be in [0, 1), got 1":      func(c *Config) { c.Momentum = 1 },
+		"at least one smoothing":                       func(c *Config) { c.Epsilons = nil },
+		"smoothing must be in [0, 1], got NaN":         func(c *Config) { c.Epsilons = []float64{math.NaN()} },
+		"got 0.1 twice":                                func(c *Config) { c.Epsilons = []float64{.1, 0, .1} },
+		"noise must be in [0, 1), got 1":               func(c *Config) { c.Noise = 1 },
+		"seeds must be in [1, 65536], got 0":           func(c *Config) { c.Seeds = 0 },
+		"epochs must be in [1, 65536], got -1":         func(c *Config) { c.Epochs = -1 },
+		"hidden units must be in [1, 65536]":           func(c *Config) { c.Hidden = math.MaxInt },
+		"batch must be in [1, 65536]":                  func(c *Config) { c.Batch = 0 },
+		"training rows must be in [1, 1796]":           func(c *Config) { c.TrainRows = 0 },
+		"training rows must be in [1, 1796], got 1797": func(c *Config) { c.TrainRows = 1797 },
+		"learning rate must be finite":                 func(c *Config) { c.LearningRate = math.Inf(1) },
+		"momentum must be in [0, 1), got 1":            func(c *Config) { c.Momentum = 1 },
 	} {
 		c := Defaults()
 		change(&c)
