@@ -26,7 +26,7 @@ fuzz: ## each fuzz target for FUZZTIME, a time or a count (2000x)
 		done; \
 	done
 
-bench: ## speed here, beside the usual loop with math.Exp
+bench: ## speed here, with each kernel
 	go test -run '^$$' -bench . .
 
 bench-peers: ## speed beside PyTorch and others, in one interleaved run (installs Debian's python3-torch)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 
@@ -18,9 +19,9 @@ import (
 func exactSums(x []float64, y int, eps float64, prec precision) (loss, log float64) {
 	if len(x) <= 100 {
 		r := refOne(x, y, nil, &refOptions{smoothing: eps}, prec)
-		return refFloat(r.loss.v), refFloat(refSub(r.lse.v, refOf(maxOf(x))))
+		return refFloat(r.loss.v), refFloat(refSub(r.lse.v, refOf(slices.Max(x))))
 	}
-	m := maxOf(x)
+	m := slices.Max(x)
 	var s, d twoSum
 	for _, v := range x {
 		s.add(math.Exp(v - m))
@@ -37,14 +38,6 @@ func (s *twoSum) add(v float64) {
 	b := h - s.hi
 	s.lo += (s.hi - (h - b)) + (v - b)
 	s.hi = h
-}
-
-func maxOf(x []float64) float64 {
-	m := x[0]
-	for _, v := range x {
-		m = max(m, v)
-	}
-	return m
 }
 
 func TestExactness(t *testing.T) {
@@ -72,7 +65,7 @@ func exactness[T Element](t *testing.T) {
 			}
 			assert.LessOrEqual(t, e, float64(lossLimit), "loss of %s: want %v, got %v", about, loss, got.loss[0])
 		}
-		m := maxOf(x)
+		m := slices.Max(x)
 		bad := 0
 		var want *refRow
 		if prec == double {

@@ -1,6 +1,7 @@
 package lsr
 
 import (
+	"hash/fnv"
 	"math"
 	mathbits "math/bits"
 	"os"
@@ -86,4 +87,69 @@ func goldenMillionsOf[T Element](t *testing.T) {
 		}
 	}
 	require.Equal(t, goldenMillions[name][1], hash, "golden is to be %#x", hash)
+}
+
+// golden are the hashes of all results of TestGolden's corpus. They are the same on every machine.
+var golden = map[string]uint64{
+	"float32":  0xb22077a301e01cf2,
+	"float64":  0x3c23aec0d04d789f,
+	"float16":  0x6626968cddb182cc,
+	"bfloat16": 0x30c44279eb5757ef,
+}
+
+func TestGolden(t *testing.T) {
+	everyType(t, goldenOf[float32], goldenOf[float64], goldenOf[Float16], goldenOf[BFloat16])
+}
+
+func goldenOf[T Element](t *testing.T) {
+	g := generator(12)
+	hash := fnv.New64a()
+	put := func(v ...float64) {
+		for _, f := range v {
+			b := bits(f)
+			_, _ = hash.Write([]byte{byte(b), byte(b >> 8), byte(b >> 16), byte(b >> 24), byte(b >> 32), byte(b >> 40),
+				byte(b >> 48), byte(b >> 56)})
+		}
+	}
+	for _, classes := range []int{1, 2, 3, 7, 15, 16, 17, 63, 65, 100, 513, 1000, 2048, 5001} {
+		prior, weights := make([]float64, classes), make([]float64, classes)
+		for k := range prior {
+			prior[k], weights[k] = 1/float64(classes), float64(g.intn(8))/4
+		}
+		for _, o := range []refOptions{
+			{}, {smoothing: .1}, {smoothing: 1}, {smoothing: .1, prior: prior}, {smoothing: .1, weights: weights},
+			{smoothing: .25, mask: true}, {smoothing: .1, zloss: 1e-3, reduction: Sum, upstream: []float64{.3}},
+			{smoothing: .01, prior: prior, weights: weights, ignores: true, ignore: -100, denominator: 3},
+		} {
+			for _, scale := range []float64{1, 16, 128} {
+				const n = 4
+				x, y := g.rows(n, classes, scale), g.targets(n, classes)
+				d := make([][]float64, n)
+				for i := range d {
+					d[i] = make([]float64, classes)
+					for k := range d[i] {
+						d[i][k] = float64(g.intn(16)) / 16
+					}
+				}
+				x[g.intn(n)][g.intn(classes)] = []float64{negInf, nan, inf, 1e4, 0}[g.intn(5)]
+				if o.ignores {
+					y[g.intn(n)] = -100
+				}
+				c := criterion(t, o.options()...)
+				for _, target := range [][][]float64{nil, d} {
+					r := compute[T](t, c, x, y, target, o.upstream, contiguous(classes))
+					put(r.result.Loss, r.result.NLL)
+					put(r.loss...)
+					put(r.lse...)
+					for _, row := range r.grad {
+						put(row...)
+					}
+				}
+			}
+		}
+	}
+	name := t.Name()[len("TestGolden/"):]
+	if got := hash.Sum64(); got != golden[name] {
+		t.Errorf("results have changed (or this machine rounds differently): golden has to be\n\t%q: %#x,", name, got)
+	}
 }

@@ -92,9 +92,9 @@ func assemble(kernels []asm.Kernel, features bool) ([]byte, error) {
 	return printer.NewGoAsm(printer.Config{Name: "github.com/golsr/lsr/gen"}).Print(f)
 }
 
-// header starts a file of package lsr.
-func header(constraint string) *jen.File {
-	f := jen.NewFile("lsr")
+// header starts a file of a package.
+func header(pkg, constraint string) *jen.File {
+	f := jen.NewFile(pkg)
 	f.HeaderComment(generated)
 	if constraint != "" {
 		f.HeaderComment("//go:build " + constraint)
@@ -102,22 +102,28 @@ func header(constraint string) *jen.File {
 	return f
 }
 
-// declarations are the Go side of the assembly.
-func declarations(kernels, special []asm.Kernel) *jen.File {
-	f := header("!purego")
-	f.Func().Id("features").Params().Params(jen.Id("ecx").Uint32())
-	f.Line()
-	for _, k := range slices.Concat(kernels, special) {
+// declare declares kernels.
+func declare(f *jen.File, kernels []asm.Kernel) {
+	for _, k := range kernels {
 		f.Comment("//go:noescape")
 		f.Func().Id(k.Name()).Params(jen.Id("a").Qual("unsafe", "Pointer"))
 		f.Line()
 	}
+}
+
+// declarations are the Go side of the assembly.
+func declarations(kernels, special []asm.Kernel) *jen.File {
+	f := header("lsr", "!purego")
+	f.Func().Id("features").Params().Params(jen.Id("ecx").Uint32())
+	f.Line()
+	declare(f, kernels)
+	declare(f, special)
 	return f
 }
 
 // arguments are the structs that kernels get.
 func arguments() *jen.File {
-	f := header("")
+	f := header("lsr", "")
 	f.Comment("An op is what a kernel does, in terms of lsr_generic.go.")
 	f.Type().Id("op").Int()
 	f.Const().DefsFunc(func(g *jen.Group) {
@@ -200,7 +206,7 @@ func kindID(e asm.Element) *jen.Statement { return jen.Id(strings.ToLower(e.Stri
 
 // table lists the kernels.
 func table(kernels, special []asm.Kernel) *jen.File {
-	f := header("!purego")
+	f := header("lsr", "!purego")
 	list := func(name string, kernels []asm.Kernel) {
 		f.Var().Id(name).Op("=").Index().Id("kernel").ValuesFunc(func(g *jen.Group) {
 			for _, k := range kernels {
@@ -219,7 +225,7 @@ func table(kernels, special []asm.Kernel) *jen.File {
 
 // twin is what builds without assembly have instead.
 func twin() *jen.File {
-	f := header("!amd64 || purego")
+	f := header("lsr", "!amd64 || purego")
 	f.Comment("kernels and builtin are the kernels in assembly: this build has none.")
 	f.Var().List(jen.Id("kernels"), jen.Id("builtin")).Index().Id("kernel")
 	f.Func().Id("features").Params().Params(jen.Id("ecx").Uint32()).Block(jen.Return(jen.Lit(0)))

@@ -128,11 +128,7 @@ func user(o *options) ([]file, error) {
 
 // header starts a file of a user's package.
 func (o *options) header(constraint string) *jen.File {
-	f := jen.NewFile(o.pkg)
-	f.HeaderComment(generated)
-	if constraint != "" {
-		f.HeaderComment("//go:build " + constraint)
-	}
+	f := header(o.pkg, constraint)
 	f.ImportName(lsrPath, "lsr")
 	f.ImportName(lsrPath+"/lsrtest", "lsrtest")
 	return f
@@ -141,11 +137,7 @@ func (o *options) header(constraint string) *jen.File {
 // registration declares kernels and tells package lsr of them.
 func (o *options) registration(kernels []asm.Kernel) *jen.File {
 	f := o.header("!purego")
-	for _, k := range kernels {
-		f.Comment("//go:noescape")
-		f.Func().Id(k.Name()).Params(jen.Id("a").Qual("unsafe", "Pointer"))
-		f.Line()
-	}
+	declare(f, kernels)
 	f.Func().Id("init").Params().Block(jen.Qual(lsrPath, registerName()).CallFunc(func(g *jen.Group) {
 		for _, k := range kernels {
 			g.Line().Qual(lsrPath, "GeneratedKernel").Values(jen.Dict{

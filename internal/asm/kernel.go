@@ -156,37 +156,35 @@ func (k Kernel) Name() string {
 func Kernels(elements []Element, isas []ISA) (ks []Kernel) {
 	for _, isa := range isas {
 		for _, e := range elements {
-			ks = append(ks, Kernel{isa, e, Max, 0, 0})
-			ks = append(ks, Kernel{isa, e, Sum, Uniform, 0})
-			for _, f := range []Form{Uniform, Dense} { // Classwise is Dense with t·w = 0
-				ks = append(ks, Kernel{isa, e, SumExp, f, 0}, Kernel{isa, e, Scale, f, 0})
+			add := func(f Form, ops ...Op) {
+				for _, op := range ops {
+					ks = append(ks, Kernel{isa, e, op, f, 0})
+				}
 			}
+			add(Uniform, Max, Sum, SumExp, Scale)
+			add(Dense, SumExp, Scale) // Classwise is Dense with t·w = 0
 			if e == Float32 {
-				ks = append(ks, Kernel{isa, e, TileScale, 0, 0})
+				add(0, TileScale)
 			}
 			if isa == AVX512 && e == Float32 {
-				ks = append(ks, Kernel{isa, e, Transpose, 0, 0}, Kernel{isa, e, CopyPlanes, 0, 0}, Kernel{isa, e, Fold, 0, 0})
+				add(0, Transpose, CopyPlanes, Fold)
 			}
 			if isa == AVX2 { // AVX-512 has nothing to add to these, but for float32
-				for _, op := range []Op{Transpose, TransposeBack, CopyPlanes} {
-					ks = append(ks, Kernel{isa, e, op, 0, 0})
-				}
+				add(0, Transpose, TransposeBack, CopyPlanes)
 				if e <= Float64 {
-					ks = append(ks, Kernel{isa, e, Labels, 0, 0}, Kernel{isa, e, Fold, 0, 0})
+					add(0, Labels, Fold)
 				} else {
-					ks = append(ks, Kernel{isa, e, Widen, 0, 0}, Kernel{isa, e, Narrow, 0, 0})
+					add(0, Widen, Narrow)
 				}
 				if e == Float32 {
-					ks = append(ks, Kernel{isa, e, StorePlanes, 0, 0})
+					add(0, StorePlanes)
 				}
 			}
 			if e <= Float64 { // planes of the half types are widened first
-				for f := Uniform; f <= Dense; f++ {
-					ks = append(ks, Kernel{isa, e, PlaneSumExp, f, 0}, Kernel{isa, e, PlaneScale, f, 0})
+				for f := range Forms {
+					add(f, PlaneSumExp, PlaneScale)
 				}
-				for _, op := range []Op{Finish, FinishGrad, ExpTargets} {
-					ks = append(ks, Kernel{isa, e, op, 0, 0})
-				}
+				add(0, Finish, FinishGrad, ExpTargets)
 			}
 		}
 		for _, op := range []Op{FinishSingle, FinishSingleGrad, Pair, PairGrad} {
