@@ -31,7 +31,7 @@ type tileBody func(row *rowPointers, plane operand.Mem, step reg.GPVirtual, part
 func (b *builder) tiles(t tiling) {
 	r := &rowPointers{stride: b.load(t.stride), stride3: b.GP64()}
 	for i := 0; i < b.tileRows(); i += 4 {
-		r.fours = append(r.fours, b.GP64())
+		r.quads = append(r.quads, b.GP64())
 	}
 	b.LEAQ(at(r.stride, r.stride, 2, 0), r.stride3)
 	step := b.load("planeStep")
@@ -65,12 +65,12 @@ func (b *builder) groups(body func(row reg.GPVirtual)) {
 
 // tileClasses goes over the tiles of a group of rows: eight classes after another, then four.
 func (b *builder) tileClasses(t tiling, r *rowPointers, row, step reg.GPVirtual) {
-	first := r.fours[0]
+	first := r.quads[0]
 	b.MOVQ(r.stride, first)
 	b.IMULQ(row, first)
 	b.ADDQ(b.arg(t.base), first)
-	for i, p := range r.fours[1:] {
-		b.LEAQ(at(r.fours[i], r.stride, 4, 0), p)
+	for i, p := range r.quads[1:] {
+		b.LEAQ(at(r.quads[i], r.stride, 4, 0), p)
 	}
 	plane, class := b.load("plane"), b.GP64()
 	b.LEAQ(at(plane, row, b.f(), 0), plane)
@@ -87,7 +87,7 @@ func (b *builder) tileClasses(t tiling, r *rowPointers, row, step reg.GPVirtual)
 		body(r, operand.Mem{Base: plane}, step, partial)
 	}
 	hop := func() { // over four classes
-		for _, p := range r.fours {
+		for _, p := range r.quads {
 			b.ADDQ(operand.Imm(uint64(4*b.Element.size())), p)
 		}
 		b.LEAQ(at(plane, step, 4, 0), plane)
@@ -145,7 +145,7 @@ func (b *builder) tileClasses(t tiling, r *rowPointers, row, step reg.GPVirtual)
 		b.Label(other)
 	}
 	bytes := b.GP64()
-	for _, p := range r.fours {
+	for _, p := range r.quads {
 		b.LEAQ(at(p, class, b.Element.size(), 0), p)
 	}
 	b.MOVQ(step, bytes)
@@ -161,13 +161,13 @@ func (b *builder) tileClasses(t tiling, r *rowPointers, row, step reg.GPVirtual)
 
 // rowPointers are addresses of a group of rows, of four after four.
 type rowPointers struct {
-	fours           []reg.GPVirtual
+	quads           []reg.GPVirtual
 	stride, stride3 reg.GPVirtual
 }
 
 // mem is where row i of the group is.
 func (r *rowPointers) mem(i int) operand.Mem {
-	base := r.fours[i/4]
+	base := r.quads[i/4]
 	switch i % 4 {
 	case 1:
 		return at(base, r.stride, 1, 0)
@@ -207,8 +207,8 @@ func (b *builder) square(v [4]vec) (w [4]vec) {
 	return w
 }
 
-// four loads four elements, widened to float32.
-func (b *builder) four(m operand.Mem, t *tail) vec {
+// load4 loads four elements, widened to float32.
+func (b *builder) load4(m operand.Mem, t *tail) vec {
 	v := b.XMM()
 	var src operand.Op = m
 	if t != nil && b.ISA == AVX512 {
@@ -236,13 +236,13 @@ func (b *builder) four(m operand.Mem, t *tail) vec {
 	return v
 }
 
-// fours loads four elements of row i of a group, and of every fourth row after it.
-func (b *builder) fours(row *rowPointers, i int, t *tail) vec {
+// loadQuads loads four elements of row i of a group, and of every fourth row after it.
+func (b *builder) loadQuads(row *rowPointers, i int, t *tail) vec {
 	v := b.vector()
-	low := b.four(row.mem(i), t)
+	low := b.load4(row.mem(i), t)
 	part := func(number int) operand.Op {
 		if m := row.mem(i + 4*number); b.Element != Float32 || t != nil {
-			return b.four(m, t)
+			return b.load4(m, t)
 		} else {
 			return m
 		}
@@ -306,10 +306,10 @@ func (b *builder) transpose() {
 				v[i] = b.loadF(row.mem(i), t)
 				continue
 			}
-			v[i] = b.fours(row, i, t)
+			v[i] = b.loadQuads(row, i, t)
 		}
 		v = b.square(v)
-		b.planeRows(v, plane, step)
+		b.storeVectors(v, plane, step)
 		b.maximum(v[1], v[1], v[0])
 		if t == nil {
 			b.maximum(v[3], v[3], v[2])
@@ -365,8 +365,8 @@ func (b *builder) planesToPairs(first, second vec, rows operand.Mem) {
 	b.VMOVUPS(w, beside)
 }
 
-// planeRows stores a vector for each of four classes.
-func (b *builder) planeRows(v [4]vec, plane operand.Mem, step reg.Register) {
+// storeVectors stores a vector for each of four classes.
+func (b *builder) storeVectors(v [4]vec, plane operand.Mem, step reg.Register) {
 	p := b.GP64()
 	b.LEAQ(at(plane.Base, step, 2, 0), p)
 	b.ps(b.VMOVUPS, b.VMOVUPD, v[0], plane)
@@ -382,14 +382,14 @@ func (b *builder) transposeBack() {
 		b.planesToPairs(b.copy(first), b.copy(second), rows)
 	})
 	b.tiles(tiling{base: "dst", stride: "dstStride", four: func(row *rowPointers, plane operand.Mem, step reg.GPVirtual, t *tail) {
-		for i, v := range b.square(b.fourPlanes(plane, step)) {
-			b.storeFour(v, row, i, t)
+		for i, v := range b.square(b.loadVectors(plane, step)) {
+			b.store4(v, row, i, t)
 		}
 	}})
 }
 
-// fourPlanes loads a vector for each of four classes.
-func (b *builder) fourPlanes(plane operand.Mem, step reg.Register) (v [4]vec) {
+// loadVectors loads a vector for each of four classes.
+func (b *builder) loadVectors(plane operand.Mem, step reg.Register) (v [4]vec) {
 	p := b.GP64()
 	b.LEAQ(at(plane.Base, step, 2, 0), p)
 	for i, m := range []operand.Mem{plane, at(plane.Base, step, 1, 0), {Base: p}, at(p, step, 1, 0)} {
@@ -407,7 +407,7 @@ func (b *builder) tileScale() {
 		b.blend(v, b.equalTo(y, class), gy)
 	}
 	scaled := func(first int, plane operand.Mem, step reg.GPVirtual) [4]vec { // four classes, so many on, and squared
-		v := b.fourPlanes(plane, step)
+		v := b.loadVectors(plane, step)
 		for i, v := range v {
 			scale(v, first+i)
 		}
@@ -424,7 +424,7 @@ func (b *builder) tileScale() {
 		b.VPSUBD(classes, y, y)
 	}, four: func(row *rowPointers, plane operand.Mem, step reg.GPVirtual, t *tail) {
 		for i, v := range scaled(0, plane, step) {
-			b.storeFour(v, row, i, t)
+			b.store4(v, row, i, t)
 		}
 	}}
 	if b.ISA == AVX2 {
@@ -454,22 +454,22 @@ func (b *builder) tileScale() {
 			b.LEAQ(at(plane.Base, step, 4, 0), beyond)
 			v, w := scaled(0, plane, step), scaled(4, operand.Mem{Base: beyond}, step)
 			for i := range v {
-				b.storeEights(v[i], w[i], low, high, row, i)
+				b.store8(v[i], w[i], low, high, row, i)
 			}
 		}
 	}
 	b.tiles(t)
 }
 
-// storeFour stores four elements of row i of a group and, but for float64, four of row i+4.
-func (b *builder) storeFour(v vec, row *rowPointers, i int, t *tail) {
+// store4 stores four elements of row i of a group and, but for float64, four of row i+4.
+func (b *builder) store4(v vec, row *rowPointers, i int, t *tail) {
 	switch b.Element {
 	case Float64:
 		b.storeF(v, row.mem(i), t)
 		return
 	case Float32:
 		if b.ISA == AVX512 {
-			b.storeFours(v, row, i, t)
+			b.storeQuads(v, row, i, t)
 			return
 		}
 		high := b.XMM()
@@ -497,8 +497,8 @@ func (b *builder) storeFour(v vec, row *rowPointers, i int, t *tail) {
 	b.storeHalves(high, row.mem(i+4), t)
 }
 
-// storeFours stores four elements of row i of a group, and of every fourth row after it.
-func (b *builder) storeFours(v vec, row *rowPointers, i int, t *tail) {
+// storeQuads stores four elements of row i of a group, and of every fourth row after it.
+func (b *builder) storeQuads(v vec, row *rowPointers, i int, t *tail) {
 	for number := range 4 {
 		part, m := v.AsX(), row.mem(i+4*number)
 		switch {
@@ -518,8 +518,8 @@ func (b *builder) storeFours(v vec, row *rowPointers, i int, t *tail) {
 	}
 }
 
-// storeEights stores eight elements of row i of a group, and of every fourth row after it: four are v's, four w's.
-func (b *builder) storeEights(v, w, low, high vec, row *rowPointers, i int) {
+// store8 stores eight elements of row i of a group, and of every fourth row after it: four are v's, four w's.
+func (b *builder) store8(v, w, low, high vec, row *rowPointers, i int) {
 	u := b.vector()
 	b.VMOVAPS(v, u)
 	b.VPERMT2PD(w, low, u)
