@@ -2,8 +2,9 @@ package lsr
 
 import "unsafe"
 
-// Gradients that no cache would keep are made apart, chunk by chunk, and copied to the caller's memory by non-temporal stores, which go
-// past the caches: otherwise a CPU reads each cache line before it writes it. Where a gradient replaces the logits, its memory has been read anyway.
+// Gradients that no cache would keep are made apart, chunk by chunk, and copied to the caller's memory by non-temporal stores,
+// which go past the caches: otherwise a CPU reads each cache line before it writes it. Where a gradient replaces the logits,
+// its memory has been read anyway.
 
 // cachesHold is how many bytes of gradients may stay in the caches of most CPUs. Only tests change it.
 var cachesHold = 32 << 20
@@ -15,15 +16,15 @@ func (j *job[T]) tooLarge() bool {
 	return j.grads() && j.rows*j.logits.Classes*sizeOf[T]() > cachesHold && base(j.dst.Data) != base(j.logits.Data)
 }
 
-// nonTemporalRows reports whether a job's gradients are stored so where lanes are classes: rows have to lie one after another. One
-// goroutine alone loses by the copy, and this was measured with AVX2 only.
+// nonTemporalRows reports whether a job's gradients are stored so where lanes are classes: rows have to lie one after another.
+// One goroutine alone loses by the copy, and this was measured with AVX2 only.
 func (w *worker[T, F]) nonTemporalRows(j *job[T]) bool {
 	return w.isa == avx2 && kindOf[T]() == float32Kind && j.parallel && j.dst.Inner == 1 && j.dst.Stride == j.dst.Classes && j.tooLarge()
 }
 
 // nonTemporalPlanes reports whether a chunk's gradients are stored so where they are planes, from planeX: in whole cache lines.
 func (w *worker[T, F]) nonTemporalPlanes(j *job[T]) bool {
-	start, step := uintptr(w.dst), uintptr(w.step)*unsafe.Sizeof(*new(T))
+	start, step := uintptr(w.dst), uintptr(w.step*sizeOf[T]())
 	return w.shape == planes && kindOf[T]() == float32Kind && w.whole() && (start|step)%cacheLine == 0 && j.tooLarge()
 }
 

@@ -1,7 +1,6 @@
 package lsr
 
 import (
-	"math"
 	"unsafe"
 
 	"github.com/golsr/lsr/internal/coef"
@@ -119,11 +118,7 @@ func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 		}
 	}
 	if j.c.top1 {
-		for r, y := range labels {
-			if y >= 0 {
-				w.stayOnTop(r, 0, math.Inf(-1))
-			}
-		}
+		w.stayAllOnTop(labels)
 	}
 	if j.index && j.c.smoothing == 0 {
 		clear(w.d[:]) // 0·(−Inf) counts as 0

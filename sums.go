@@ -24,11 +24,7 @@ func (w *worker[T, F]) sumShort(j *job[T], labels []int32) {
 		f := w.part(r, min(step, all.rows-r), 0, all.n)
 		w.maxima(beside)
 		if j.c.top1 {
-			for i, y := range labels[r : r+w.rows] {
-				if y >= 0 {
-					w.stayOnTop(i, 0, math.Inf(-1))
-				}
-			}
+			w.stayAllOnTop(labels[r : r+w.rows])
 		}
 		w.run(opSum, f)
 		w.view = all
@@ -170,6 +166,15 @@ func (w *worker[T, F]) rescale(s int, top float64) {
 	w.ahead = 0
 	call(w.isa, float64Kind, opSumExp, &w.args)
 	w.view = all
+}
+
+// stayAllOnTop sees which of the view's targets are the first largest logit.
+func (w *worker[T, F]) stayAllOnTop(labels []int32) {
+	for r, y := range labels {
+		if y >= 0 {
+			w.stayOnTop(r, 0, math.Inf(-1))
+		}
+	}
 }
 
 // stayOnTop sees whether the target of row r can still be the first largest logit, once the maximum of the view's classes,
