@@ -100,7 +100,7 @@ type partial struct {
 	correct      int
 }
 
-var jobs [4]sync.Pool // of *job[T], by kind of T
+var jobs [kinds]sync.Pool // of *job[T], by kind of T
 
 func newJob[T Element]() *job[T] {
 	if j, ok := jobs[kindOf[T]()].Get().(*job[T]); ok {

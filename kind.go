@@ -26,7 +26,7 @@ func computedKind[T Element]() kind {
 	return float32Kind
 }
 
-// isHalf reports whether a type is narrower than that.
+// isHalf reports whether elements are narrower than the type that they are computed in.
 func isHalf[T Element]() bool { return sizeOf[T]() == 2 }
 
 // sizeOf is how many bytes an element takes.

@@ -34,6 +34,7 @@ func againstReference[T Element](t *testing.T) {
 				{prior: prior, weights: weights, zloss: .01, ignores: true, ignore: -100},
 				{denominator: 7, zloss: 1e-3},
 				{mask: true, prior: prior},
+				{weights: extreme(classes)},
 			} {
 				o.smoothing = eps
 				scale := []float64{1, 10, 100}[g.intn(3)]
@@ -56,6 +57,15 @@ func againstReference[T Element](t *testing.T) {
 		}
 	}
 	t.Logf("%d batches: largest errors, as shares of the limits: loss %.2f, gradient %.2f", n, m.loss, m.grad)
+}
+
+// extreme are the least and the largest weights that there may be.
+func extreme(classes int) []float64 {
+	w := make([]float64, classes)
+	for k := range w {
+		w[k] = []float64{1e-15, 1e15}[k%2]
+	}
+	return w
 }
 
 // TestValues checks against values published by others.
@@ -158,7 +168,7 @@ func TestMaskedPrior(t *testing.T) {
 func TestErrors(t *testing.T) {
 	for _, o := range []Option{
 		Smoothing(-.1), Smoothing(1.1), Smoothing(nan), Prior([]float64{.5, .6}), Prior([]float64{-1, 2}), Prior([]float64{nan, 1}),
-		Weights([]float64{-1}), Weights([]float64{nan}), Weights([]float64{inf}), Weights([]float64{1e-21}), Weights([]float64{1, 1e21}), Reduce(3), Reduce(-1), Denominator(0),
+		Weights([]float64{-1}), Weights([]float64{nan}), Weights([]float64{inf}), Weights([]float64{1e-16}), Weights([]float64{1, 1e16}), Reduce(3), Reduce(-1), Denominator(0),
 		Denominator(-1), Denominator(nan), Denominator(inf), ZLoss(-1), ZLoss(nan), ZLoss(inf), Workers(-1),
 	} {
 		c, err := New(o)

@@ -304,6 +304,42 @@ func withWorker[T Element, F real](w *worker[T, F], call func() (Result, error))
 	return fmt.Errorf("the pool never gave the worker")
 }
 
+// TestNonTemporalIsUsed says which gradients are stored by non-temporal stores. That they are right is TestNonTemporal's.
+func TestNonTemporalIsUsed(t *testing.T) {
+	const n, classes, inner = 2048, 40, 64
+	held := cachesHold
+	defer func() { cachesHold = held }()
+	x, y := make([]float32, n*classes), make([]uint8, n)
+	dst := make([]float32, len(x)+2*cacheLine)
+	lines := dst[-uintptr(base(dst))%cacheLine/4:]
+	dst, half := lines[:len(x)], lines[8:][:len(x)]
+	for _, kernel := range Kernels() {
+		c := criterion(t, Workers(1), Kernel(kernel))
+		rows := func(dst Batch[float32], holds int, parallel bool) bool {
+			cachesHold = holds
+			w := &worker[float32, float32]{}
+			w.prepare(&job[float32]{c: c, logits: Rows(x, classes), dst: dst, index: true, rows: n, g: 1, parallel: parallel}, &c.v32)
+			return len(w.apart) != 0
+		}
+		require.Equal(t, kernel == "avx2", rows(Rows(dst, classes), 0, true), kernel)
+		require.False(t, rows(Rows(dst, classes), 4*len(x), true), "%s: in the caches", kernel)
+		require.False(t, rows(Rows(dst, classes), 0, false), "%s: one worker", kernel)
+		require.False(t, rows(Rows(x, classes), 0, true), "%s: in place", kernel)
+		require.False(t, rows(RowsStride(dst, classes, classes+1), 0, true), "%s: with padding", kernel)
+
+		planes := func(dst []float32, holds int) bool {
+			cachesHold = holds
+			w := &worker[float32, float32]{}
+			require.NoError(t, withWorker(w, func() (Result, error) { return Grad(c, Planes(dst, classes, inner), Planes(x, classes, inner), y) }))
+			return w.nonTemporal
+		}
+		require.Equal(t, kernel != "go", planes(dst, 0), kernel)
+		require.False(t, planes(dst, 4*len(x)), "%s: in the caches", kernel)
+		require.False(t, planes(half, 0), "%s: half cache lines", kernel)
+		require.False(t, planes(x, 0), "%s: in place", kernel)
+	}
+}
+
 // fenceSlices moves a worker's slices to guard pages. None of them holds pointers.
 func fenceSlices[T Element, F real](tb testing.TB, w *worker[T, F], fences map[string]*fence) {
 	fenceFields(tb, reflect.ValueOf(w).Elem(), fences)

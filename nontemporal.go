@@ -9,6 +9,9 @@ import "unsafe"
 // cachesHold is how many bytes of gradients may stay in the caches of most CPUs. Only tests change it.
 var cachesHold = 32 << 20
 
+// mostApart is how many classes rows have at most that are made apart: the memory for one, and the time of its copy, have to be bounded.
+const mostApart = 1 << 18
+
 const cacheLine = 64
 
 // tooLarge reports whether no cache would keep a job's gradients.
@@ -19,7 +22,8 @@ func (j *job[T]) tooLarge() bool {
 // nonTemporalRows reports whether a job's gradients are stored so where lanes are classes: rows have to lie one after another.
 // One goroutine alone loses by the copy, and this was measured with AVX2 only.
 func (w *worker[T, F]) nonTemporalRows(j *job[T]) bool {
-	return w.isa == avx2 && kindOf[T]() == float32Kind && j.parallel && j.dst.Inner == 1 && j.dst.Stride == j.dst.Classes && j.tooLarge()
+	rows := j.dst.Inner == 1 && j.dst.Stride == j.dst.Classes && j.dst.Classes <= mostApart
+	return rows && j.parallel && w.isa == avx2 && kindOf[T]() == float32Kind && j.tooLarge()
 }
 
 // nonTemporalPlanes reports whether a chunk's gradients are stored so where they are planes, from planeX: in whole cache lines.

@@ -166,13 +166,13 @@ func Prior(u []float64) Option {
 }
 
 // Weights sets a weight for each class, in the way of PyTorch: a row's loss is Σ_k q_k·w_k·(−log p_k), and the mean over
-// index targets divides by the sum of the weights of the targets. A weight is 0, or from 1e-20 to 1e20, since products of
-// weights are to fit float32. Nil, or an empty slice, is 1 for every class.
+// index targets divides by the sum of the weights of the targets. A weight is 0, or from 1e-15 to 1e15, so that products and
+// quotients of weights fit float32. Nil, or an empty slice, is 1 for every class.
 func Weights(w []float64) Option {
 	return func(c *Criterion) error {
 		for k, v := range w {
-			if v != 0 && !(v >= 1e-20 && v <= 1e20) {
-				return fmt.Errorf("lsr: weight of class %d must be 0 or from 1e-20 to 1e20, got %v", k, v)
+			if v != 0 && !(v >= 1e-15 && v <= 1e15) {
+				return fmt.Errorf("lsr: weight of class %d must be 0 or from 1e-15 to 1e15, got %v", k, v)
 			}
 		}
 		if len(w) == 0 {

@@ -20,10 +20,10 @@ const (
 )
 
 // tileClasses is up to how many classes tiles are faster than rows, by instruction set and kind of element (measured).
-var tileClasses = [...][4]int{avx2: {31, 15, 63, 63}, avx512: {43, 23, 62, 55}}
+var tileClasses = [...][kinds]int{avx2: {31, 15, 63, 63}, avx512: {43, 23, 62, 55}}
 
 // tileRows is how many rows the kernels that transpose want.
-var tileRows = [...][4]int{avx2: {8, 8, 8, 8}, avx512: {16, 8, 8, 8}}
+var tileRows = [...][kinds]int{avx2: {8, 8, 8, 8}, avx512: {16, 8, 8, 8}}
 
 // shapeOf chooses a shape.
 func (w *worker[T, F]) shapeOf(j *job[T]) shape {

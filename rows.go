@@ -87,7 +87,7 @@ type vectors[F real] struct {
 	u, w []F // ε·u_k·w_k and (1−ε)·w_k, for distribution targets
 }
 
-var workers [4]sync.Pool // of *worker, by kind of element
+var workers [kinds]sync.Pool // of *worker, by kind of element
 
 // grow is a slice of length n, with the memory of s if that is enough.
 func grow[E any](s []E, n int) []E {

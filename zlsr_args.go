@@ -4,7 +4,7 @@ package lsr
 
 import "unsafe"
 
-// An op is what a kernel does, in terms of lsr_generic.go.
+// An op is what a kernel does; functions are those of lsr_generic.go.
 type op int
 
 const (
@@ -16,11 +16,11 @@ const (
 	opPlaneScale       op = 5  // scaleRows for planes
 	opTranspose        op = 6  // rows to planes, and maxRows
 	opTransposeBack    op = 7  // planes to rows
-	opTileScale        op = 8  // PlaneScale and TransposeBack
+	opTileScale        op = 8  // scaleRows for planes, and planes to rows
 	opCopyPlanes       op = 9  // planes of elements to planes of F, and maxRows
 	opStorePlanes      op = 10 // planes of four bytes, by non-temporal stores
 	opWiden            op = 11 // planes of a half type to planes of F
-	opNarrow           op = 12 // and back
+	opNarrow           op = 12 // planes of F to planes of a half type
 	opLabels           op = 13 // copyLabels
 	opFold             op = 14 // foldLanes
 	opFinish           op = 15 // finishRows, forward only
@@ -51,6 +51,7 @@ const (
 	float64Kind  kind = 1
 	float16Kind  kind = 2
 	bfloat16Kind kind = 3
+	kinds             = 4
 )
 
 // maxSlots is how many rows a worker has under way at once, slotPad how many more a kernel may finish beside them, planeSlots how far

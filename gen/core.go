@@ -124,7 +124,7 @@ func declarations(kernels, special []asm.Kernel) *jen.File {
 // arguments are the structs that kernels get.
 func arguments() *jen.File {
 	f := header("lsr", "")
-	f.Comment("An op is what a kernel does, in terms of lsr_generic.go.")
+	f.Comment("An op is what a kernel does; functions are those of lsr_generic.go.")
 	f.Type().Id("op").Int()
 	f.Const().DefsFunc(func(g *jen.Group) {
 		for o := range asm.Ops {
@@ -146,6 +146,7 @@ func arguments() *jen.File {
 		for e := asm.Float32; e <= asm.BFloat16; e++ {
 			g.Add(kindID(e)).Id("kind").Op("=").Lit(int(e))
 		}
+		g.Id("kinds").Op("=").Lit(len(asm.Elements))
 	})
 	f.Comment("maxSlots is how many rows a worker has under way at once, slotPad how many more a kernel may finish beside them, planeSlots how far")
 	f.Comment("apart the classes of a copy are, and planeLaneBytes how many bytes the lanes of sums over planes take, with zeros behind them.")

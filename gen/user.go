@@ -31,7 +31,9 @@ func (o *options) findPackage() error {
 	if o.pkg == "" && o.dir == "." {
 		o.pkg = strings.TrimSuffix(os.Getenv("GOPACKAGE"), "_test")
 	}
-	p, err := build.ImportDir(o.dir, 0)
+	context := build.Default
+	context.CgoEnabled = true // so that its files are seen
+	p, err := context.ImportDir(o.dir, 0)
 	if none := (*build.NoGoError)(nil); err != nil && !errors.As(err, &none) && o.pkg == "" {
 		return err
 	}
@@ -85,24 +87,24 @@ func (o *options) kernels() (ks []asm.Kernel) {
 	return ks
 }
 
-// unique reports kernels that the package has already, in files that another --name made.
-func (o *options) unique(kernels []asm.Kernel) error {
-	paths, err := filepath.Glob(filepath.Join(o.dir, "*_amd64.go"))
+// alone reports whether there are kernels in the package that another --name made: some functions would be there twice.
+func (o *options) alone() error {
+	entries, err := os.ReadDir(o.dir)
 	if err != nil {
 		return err
 	}
-	for _, path := range paths {
-		if filepath.Base(path) == o.name+"_amd64.go" {
+	for _, e := range entries {
+		name, assembly := strings.CutSuffix(e.Name(), "_amd64.s")
+		if !assembly || name == o.name {
 			continue
 		}
+		path := filepath.Join(o.dir, e.Name())
 		text, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		for _, k := range kernels {
-			if generatedFile.Match(text) && bytes.Contains(text, []byte("func "+k.Name()+"(")) {
-				return fmt.Errorf("%s has %s already: expected one call for all class counts and types of a package", path, k.Name())
-			}
+		if bytes.HasPrefix(text, []byte("// "+generated)) {
+			return fmt.Errorf("%s has kernels already: expected one call for all class counts and types of a package, with --name %s, or none of its files", path, name)
 		}
 	}
 	return nil
@@ -111,7 +113,7 @@ func (o *options) unique(kernels []asm.Kernel) error {
 // user makes the files of a user's package.
 func user(o *options) ([]file, error) {
 	kernels := o.kernels()
-	if err := o.unique(kernels); err != nil {
+	if err := o.alone(); err != nil {
 		return nil, err
 	}
 	assembly, err := assemble(kernels, false)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -107,24 +108,35 @@ func (f *evalFlags) criterion(cmd *cobra.Command) (*lsr.Criterion, error) {
 	return lsr.New(options...)
 }
 
-// distinct checks that no output goes to the same file as another, or as an input.
+// distinct checks that no output is the same file as another, or as an input.
 func (f *evalFlags) distinct(logits, targets string) error {
-	outputs := []string{f.rows, f.lse, f.grad}
-	taken := map[string]bool{}
-	for i, path := range append(outputs, logits, targets, f.prior, f.weights) {
-		if path == "" {
-			continue
+	files := []struct{ name, path string }{
+		{"--rows", f.rows}, {"--lse", f.lse}, {"--grad", f.grad}, // the outputs
+		{"LOGITS", logits}, {"TARGETS", targets}, {"--prior", f.prior}, {"--weights", f.weights},
+	}
+	for i, output := range files[:3] {
+		for _, other := range files[i+1:] {
+			if sameFile(output.path, other.path) {
+				return fmt.Errorf("%s and %s are the same file: %s", output.name, other.name, output.path)
+			}
 		}
-		place, err := aside.Place(path)
-		if err != nil {
-			continue // there is no such folder, which will be an error of its own
-		}
-		if taken[place] {
-			return fmt.Errorf("an output goes to the same file as another, or as an input: %s", path)
-		}
-		taken[place] = i < len(outputs)
 	}
 	return nil
+}
+
+// sameFile reports whether two paths lead to one file, which may not exist yet. No path leads to none.
+func sameFile(a, b string) bool {
+	if a == "" || b == "" {
+		return false
+	}
+	placeA, errA := aside.Place(a)
+	placeB, errB := aside.Place(b)
+	if errA != nil || errB != nil { // an error of its own when the file is opened
+		return false
+	}
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	return placeA == placeB || errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
 // vector reads a .npy file of one number for each class.

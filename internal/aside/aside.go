@@ -2,6 +2,7 @@
 package aside
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -18,22 +19,22 @@ type File struct {
 
 // Place is where a path leads by its symbolic links, whether or not there is a file.
 func Place(path string) (string, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
-	}
 	for range 40 { // as many as Linux follows
-		to, err := os.Readlink(path)
+		dir, name := filepath.Split(path)
+		dir, err := filepath.EvalSymlinks(cmp.Or(dir, "."))
 		if err != nil {
-			break
+			return "", err
 		}
-		if !filepath.IsAbs(to) {
-			to = filepath.Join(filepath.Dir(path), to)
+		path = filepath.Join(dir, name)
+		to, err := os.Readlink(path)
+		if err != nil { // no link, or nothing yet
+			return filepath.Abs(path)
 		}
-		path = to
+		if path = to; !filepath.IsAbs(to) {
+			path = dir + string(filepath.Separator) + to // not cleaned: .. is of what a link leads to
+		}
 	}
-	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
-	return filepath.Join(dir, filepath.Base(path)), err
+	return "", fmt.Errorf("%s: expected a file, got symbolic links without end", path)
 }
 
 // Create starts a file. What is there already must be a regular file that may be written to; it keeps its permissions. Where

@@ -47,7 +47,8 @@ func TestPermissions(t *testing.T) {
 }
 
 func TestSymbolicLink(t *testing.T) {
-	dir := t.TempDir()
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "folder"), 0o700))
 	path, link := filepath.Join(dir, "folder", "a"), filepath.Join(dir, "link")
 	write(t, path, "1")
@@ -69,14 +70,27 @@ func TestSymbolicLink(t *testing.T) {
 		assert.Equal(t, path, place)
 	}
 	require.NoError(t, os.Symlink("around", filepath.Join(dir, "around")))
-	_, err := Create(filepath.Join(dir, "around"))
+	_, err = Create(filepath.Join(dir, "around"))
 	assert.Error(t, err)
+	_, err = Place(filepath.Join(dir, "around"))
+	assert.Error(t, err)
+
+	// The folder above a link's place is not that above the link.
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "d", "e", "f"), 0o700))
+	require.NoError(t, os.Symlink("e/f", filepath.Join(dir, "d", "sub")))
+	require.NoError(t, os.Symlink("../x", filepath.Join(dir, "d", "e", "f", "link")))
+	write(t, filepath.Join(dir, "d", "sub", "link"), "4")
+	assert.Equal(t, "4", read(t, filepath.Join(dir, "d", "e", "x")))
+	for _, p := range []string{"d/sub/link", "d/sub/../x"} {
+		place, err := Place(dir + "/" + p)
+		require.NoError(t, err)
+		assert.Equal(t, filepath.Join(dir, "d", "e", "x"), place)
+	}
 }
 
 func TestReadOnly(t *testing.T) {
 	if os.Getuid() == 0 {
-		t.Log("NOT TESTED: root may write to any file")
-		return
+		t.Skip("NOT TESTED: root may write to any file")
 	}
 	path := filepath.Join(t.TempDir(), "a")
 	write(t, path, "1")
