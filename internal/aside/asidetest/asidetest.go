@@ -28,7 +28,7 @@ func Fault(tb testing.TB) []string {
 	require.NoError(tb, err)
 	b, err := os.ReadFile(path)
 	require.NoError(tb, err)
-	fault := strings.NewReplacer(`filepath.Join(filepath.Dir(path), ".lsr-"+rand.Text())`, "path", "os.O_EXCL", "os.O_TRUNC",
+	fault := strings.NewReplacer(`filepath.Join(filepath.Dir(place), ".lsr-"+rand.Text())`, "place", "os.O_EXCL", "os.O_TRUNC",
 		`"crypto/rand"`, "", "\tos.Remove(f.Name())", "").Replace(string(b))
 	planted, overlay := filepath.Join(tb.TempDir(), "aside.go"), filepath.Join(tb.TempDir(), "overlay.json")
 	require.NoError(tb, os.WriteFile(planted, []byte(fault), 0o666))
