@@ -84,7 +84,7 @@ func segmentsOf[T Element](t *testing.T) {
 	verified := []string{"as large before", "as large behind", "larger behind", "largest, smaller", "least and -Inf", "NaN in the last", "NaN among -Inf"}
 	for name, pattern := range patterns {
 		for _, y := range []int{0, 2*n + 7, classes - 1} {
-			if y != 2*n+7 && (testing.Short() || kindOf[T]() != 0) {
+			if y != 2*n+7 && (testing.Short() || kindOf[T]() != float32Kind) {
 				continue
 			}
 			x := [][]float64{g.row(classes, 3), g.row(classes, 3)}
@@ -93,7 +93,7 @@ func segmentsOf[T Element](t *testing.T) {
 			for form, options := range map[string][]Option{
 				"uniform": {Smoothing(.1)}, "hard": {Smoothing(0)}, "masked": {Smoothing(.1), MaskNegInf()}, "classwise": {Smoothing(.1), Prior(d[1])},
 			} {
-				if (testing.Short() || kindOf[T]() > 1) && form != "uniform" {
+				if (testing.Short() || isHalf[T]()) && form != "uniform" {
 					continue
 				}
 				for _, target := range [][][]float64{nil, d} {

@@ -272,7 +272,7 @@ func verify[T Element](tb testing.TB, o refOptions, x [][]float64, y []int64, t 
 				require.Failf(tb, "gradient", "row %d class %d: want %v ± %v, got %v, off %v\n%s",
 					i, k, q.float(), q.tol, g, q.error(g), about())
 			}
-			if kindOf[T]() < 2 && q.special == 0 && q.tol > 0 {
+			if !isHalf[T]() && q.special == 0 && q.tol > 0 {
 				m.grad = max(m.grad, q.error(g)/q.tol)
 			}
 		}

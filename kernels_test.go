@@ -6,7 +6,6 @@ import (
 	"os"
 	"slices"
 	"testing"
-	"unsafe"
 
 	"github.com/stretchr/testify/require"
 )
@@ -262,7 +261,7 @@ func labelKernelsOf[L Label](t *testing.T) {
 			n, ok := kernelLabels(i, a, got, labels, classes)
 			require.True(t, ok)
 			require.Equal(t, want[:n], got[:n])
-			require.True(t, i == plainGo || unsafe.Sizeof(*new(L)) < 4 || n == rows&^7, "%d of %d labels", n, rows)
+			require.True(t, i == plainGo || sizeOf[L]() < 4 || n == rows&^7, "%d of %d labels", n, rows)
 			for at := range labels {
 				before := labels[at]
 				for _, y := range bad {

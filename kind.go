@@ -3,7 +3,7 @@ package lsr
 import "unsafe"
 
 // elementNames are the element types, by kind.
-var elementNames = [...]string{"float32", "float64", "float16", "bfloat16"}
+var elementNames = [kinds]string{float32Kind: "float32", float64Kind: "float64", float16Kind: "float16", bfloat16Kind: "bfloat16"}
 
 // kindOf is the kind of an element type.
 func kindOf[T Element]() kind {

@@ -31,7 +31,7 @@ const groupSize = 64
 // group is a group's worth of elements, of which the first n count.
 type group[F real] = [groupSize]F
 
-func isFloat64[F real]() bool { return unsafe.Sizeof(F(0)) == 8 }
+func isFloat64[F real]() bool { return sizeOf[F]() == 8 }
 
 // blockOf is the number of elements after which the lanes are folded.
 func blockOf[F real]() int { return coef.BlockBytes / sizeOf[F]() }
@@ -228,7 +228,7 @@ func coefficients[T Element, F real](a *group[F], f form, p *args, t unsafe.Poin
 func sumRows[T Element, F real](p *args, f form) {
 	var x, e, a group[F]
 	var expLanes [coef.ExpLaneBytes / 4]F
-	sumE, blockSize := expLanes[:coef.ExpLaneBytes/unsafe.Sizeof(F(0))], blockOf[F]()
+	sumE, blockSize := expLanes[:coef.ExpLaneBytes/sizeOf[F]()], blockOf[F]()
 	for i := range p.rows {
 		y := int(*at[int32](p.labels, i))
 		if y < 0 {

@@ -57,7 +57,7 @@ func (f *fence) place(n int, s side) []byte {
 
 // viewAs is memory as a slice of another type.
 func viewAs[E any](b []byte) []E {
-	return unsafe.Slice((*E)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/int(unsafe.Sizeof(*new(E))))
+	return unsafe.Slice((*E)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/sizeOf[E]())
 }
 
 // fault runs f, and says where it touches memory that it must not.

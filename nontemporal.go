@@ -22,8 +22,7 @@ func (j *job[T]) tooLarge() bool {
 // nonTemporalRows reports whether a job's gradients are stored so where lanes are classes: rows have to lie one after another.
 // One goroutine alone loses by the copy, and this was measured with AVX2 only.
 func (w *worker[T, F]) nonTemporalRows(j *job[T]) bool {
-	rows := j.dst.Inner == 1 && j.dst.Stride == j.dst.Classes && j.dst.Classes <= mostApart
-	return rows && j.parallel && w.isa == avx2 && kindOf[T]() == float32Kind && j.tooLarge()
+	return w.isa == avx2 && kindOf[T]() == float32Kind && sideBySide[T, F](&j.dst) && j.dst.Classes <= mostApart && j.parallel && j.tooLarge()
 }
 
 // nonTemporalPlanes reports whether a chunk's gradients are stored so where they are planes, from planeX: in whole cache lines.

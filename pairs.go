@@ -225,7 +225,7 @@ func (w *worker[T, F]) convert(elements unsafe.Pointer, f []F, back bool) {
 func (w *worker[T, F]) interleave(first, second unsafe.Pointer, pairs []F, back bool) {
 	rows, done := len(pairs)/2, 0
 	if whole := rows &^ (vectorRows[F]() - 1); w.isa != plainGo {
-		caller, beside := w.view, int(2*unsafe.Sizeof(F(0)))
+		caller, beside := w.view, 2*sizeOf[F]()
 		w.planeStep, w.xStride, w.dstStride = int(uintptr(second)-uintptr(first)), beside, beside
 		w.first, w.n = 0, 2
 		for ; done < whole; done += w.rows {

@@ -121,32 +121,33 @@ func declarations(kernels, special []asm.Kernel) *jen.File {
 	return f
 }
 
-// arguments are the structs that kernels get.
+// enumerate declares a type, its values, which package asm numbers, each with what there is to say of it, and how many there are.
+func enumerate(f *jen.File, name, doc string, n int, value func(i int) (id *jen.Statement, doc string)) {
+	f.Comment(doc)
+	f.Type().Id(name).Int()
+	f.Const().DefsFunc(func(g *jen.Group) {
+		for i := range n {
+			id, doc := value(i)
+			s := g.Add(id).Id(name).Op("=").Lit(i)
+			if doc != "" {
+				s.Comment(doc)
+			}
+		}
+		g.Id(name + "s").Op("=").Lit(n)
+	})
+}
+
+// arguments are the structs that kernels get, and the numbers that they share with them.
 func arguments() *jen.File {
 	f := header("lsr", "")
-	f.Comment("An op is what a kernel does; functions are those of lsr_generic.go.")
-	f.Type().Id("op").Int()
-	f.Const().DefsFunc(func(g *jen.Group) {
-		for o := range asm.Ops {
-			g.Add(opID(o)).Id("op").Op("=").Lit(int(o)).Comment(o.Doc())
-		}
-		g.Id("ops").Op("=").Lit(int(asm.Ops))
+	enumerate(f, "op", "An op is what a kernel does; functions are those of lsr_generic.go.", int(asm.Ops), func(i int) (*jen.Statement, string) {
+		return opID(asm.Op(i)), asm.Op(i).Doc()
 	})
-	f.Comment("A form says what the smoothing is spread by.")
-	f.Type().Id("form").Int()
-	f.Const().DefsFunc(func(g *jen.Group) {
-		for form := range asm.Forms {
-			g.Add(formID(form)).Id("form").Op("=").Lit(int(form)).Comment(form.Doc())
-		}
-		g.Id("forms").Op("=").Lit(int(asm.Forms))
+	enumerate(f, "form", "A form says what the smoothing is spread by.", int(asm.Forms), func(i int) (*jen.Statement, string) {
+		return formID(asm.Form(i)), asm.Form(i).Doc()
 	})
-	f.Comment("A kind is an element type.")
-	f.Type().Id("kind").Int()
-	f.Const().DefsFunc(func(g *jen.Group) {
-		for e := asm.Float32; e <= asm.BFloat16; e++ {
-			g.Add(kindID(e)).Id("kind").Op("=").Lit(int(e))
-		}
-		g.Id("kinds").Op("=").Lit(len(asm.Elements))
+	enumerate(f, "kind", "A kind is an element type.", len(asm.Elements), func(i int) (*jen.Statement, string) {
+		return kindID(asm.Element(i)), ""
 	})
 	f.Comment("maxSlots is how many rows a worker has under way at once, slotPad how many more a kernel may finish beside them, planeSlots how far")
 	f.Comment("apart the classes of a copy are, and planeLaneBytes how many bytes the lanes of sums over planes take, with zeros behind them.")

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,6 +24,17 @@ func createPlot(path string, formats ...string) (f *aside.File, format string, e
 	}
 	f, err = aside.Create(path)
 	return f, format, data(err)
+}
+
+// savePlot draws a plot, if there is to be one.
+func savePlot(f *aside.File, draw func(io.Writer) error) error {
+	if f == nil {
+		return nil
+	}
+	if err := draw(f); err != nil {
+		return data(err)
+	}
+	return data(aside.Commit(f))
 }
 
 func benchCommand() *cobra.Command {
@@ -56,13 +68,8 @@ round has some 1 ms for each; the fastest counts. Leave the machine alone meanwh
 				return err
 			}
 			report.CPU = model()
-			if picture != nil {
-				if err := report.Plot(picture, format); err != nil {
-					return data(err)
-				}
-				if err := aside.Commit(picture); err != nil {
-					return data(err)
-				}
+			if err := savePlot(picture, func(w io.Writer) error { return report.Plot(w, format) }); err != nil {
+				return err
 			}
 			if asJSON {
 				return data(json.NewEncoder(cmd.OutOrStdout()).Encode(report))

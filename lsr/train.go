@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/golsr/lsr/internal/aside"
 	"github.com/golsr/lsr/lsr/internal/digits"
 	"github.com/golsr/lsr/lsr/internal/train"
 	"github.com/spf13/cobra"
@@ -49,14 +48,8 @@ the right labels, for each smoothing and several seeds; print accuracy, NLL and 
 			if err := report.Table(cmd.OutOrStdout()); err != nil {
 				return data(err)
 			}
-			if plot == "" {
-				return nil
-			}
-			if err := report.Plot(picture); err != nil {
-				return data(err)
-			}
-			if err := aside.Commit(picture); err != nil {
-				return data(err)
+			if err := savePlot(picture, report.Plot); err != nil || plot == "" {
+				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "\nplot: %s\n", plot)
 			return data(err)

@@ -28,8 +28,12 @@ func Fault(tb testing.TB) []string {
 	require.NoError(tb, err)
 	b, err := os.ReadFile(path)
 	require.NoError(tb, err)
-	fault := strings.NewReplacer(`filepath.Join(filepath.Dir(place), ".lsr-"+rand.Text())`, "place", "os.O_EXCL", "os.O_TRUNC",
-		`"crypto/rand"`, "", "\tos.Remove(f.Name())", "").Replace(string(b))
+	fault := string(b)
+	for _, change := range [][2]string{{`filepath.Join(filepath.Dir(place), ".lsr-"+rand.Text())`, "place"}, {"os.O_EXCL", "os.O_TRUNC"},
+		{`"crypto/rand"`, ""}, {"\tos.Remove(f.Name())", ""}} {
+		require.Contains(tb, fault, change[0])
+		fault = strings.Replace(fault, change[0], change[1], 1)
+	}
 	planted, overlay := filepath.Join(tb.TempDir(), "aside.go"), filepath.Join(tb.TempDir(), "overlay.json")
 	require.NoError(tb, os.WriteFile(planted, []byte(fault), 0o666))
 	b, err = json.Marshal(map[string]any{"Replace": map[string]string{path: planted}})
