@@ -1,5 +1,6 @@
 // Command bench measures package lsr beside PyTorch, the usual Go loop and vek32 in one interleaved run: every round times
-// each contender in turn, on the same data, and a contender's fastest round counts. README.md says more.
+// each contender in turn, on the same data, and a contender's fastest round counts. Since a shared machine has slow seconds, the run goes
+// over the cases several times. README.md says more.
 package main
 
 import (
@@ -10,6 +11,7 @@ import (
 	"regexp"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/golsr/lsr"
@@ -24,6 +26,7 @@ func main() {
 
 func run() error {
 	rounds := flag.Int("rounds", 40, "rounds of each case; slow contenders take part in some")
+	sweeps := flag.Int("sweeps", 4, "how often to go over the cases, with a part of their rounds each time")
 	pattern := flag.String("cases", "", "measure the cases whose name matches `regexp`, for instance ^10x or plane")
 	threads := flag.Int("threads", 1, "threads of every contender, but for the cases that compare 1 with 2")
 	jsonFile := flag.String("json", "", "write the results to `file`, too")
@@ -32,9 +35,13 @@ func run() error {
 	if err != nil {
 		return fmt.Errorf("--cases: %w", err)
 	}
-	if *rounds < 1 || *threads < 1 || *threads > runtime.GOMAXPROCS(0) || flag.NArg() > 0 {
-		return fmt.Errorf("expected at least 1 round, 1 to %d threads and no arguments, got %d, %d and %q",
-			runtime.GOMAXPROCS(0), *rounds, *threads, flag.Args())
+	if *sweeps < 1 || *rounds < *sweeps || *threads < 1 || *threads > runtime.GOMAXPROCS(0) || flag.NArg() > 0 {
+		return fmt.Errorf("expected at least 1 sweep, a round for each, 1 to %d threads and no arguments, got %d, %d, %d and %q",
+			runtime.GOMAXPROCS(0), *sweeps, *rounds, *threads, flag.Args())
+	}
+	chosen := slices.DeleteFunc(slices.Clone(cases), func(c *benchCase) bool { return !selected.MatchString(c.name()) })
+	if len(chosen) == 0 {
+		return fmt.Errorf("--cases: no case matches %q", *pattern)
 	}
 	cpu, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
@@ -53,24 +60,23 @@ func run() error {
 
 	debug.SetGCPercent(-1) // garbage is collected between the cases
 	report := newReport(string(cpu), servers[0].version, *rounds)
-	for _, c := range cases {
-		if !selected.MatchString(c.name()) {
-			continue
+	for sweep := range *sweeps {
+		for _, c := range chosen {
+			if c.threads == nil {
+				c.threads = []int{*threads}
+			}
+			start := time.Now()
+			contenders, err := measure(c, servers, dir, *rounds*(sweep+1) / *sweeps - *rounds*sweep / *sweeps)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name(), err)
+			}
+			fmt.Fprintf(os.Stderr, "sweep %d: %s took %.1f s\n", sweep+1, c.name(), time.Since(start).Seconds())
+			report.add(c, contenders)
+			debug.FreeOSMemory()
 		}
-		if c.threads == nil {
-			c.threads = []int{*threads}
-		}
-		start := time.Now()
-		contenders, err := measure(c, servers, dir, *rounds)
-		if err != nil {
-			return fmt.Errorf("%s: %w", c.name(), err)
-		}
-		fmt.Fprintf(os.Stderr, "%s took %.1f s\n", c.name(), time.Since(start).Seconds())
-		report.add(c, contenders)
-		debug.FreeOSMemory()
 	}
-	if len(report.Times) == 0 {
-		return fmt.Errorf("--cases: no case matches %q", *pattern)
+	for _, c := range chosen {
+		report.compareAll(c)
 	}
 	report.markdown(os.Stdout)
 	if *jsonFile != "" {
@@ -79,7 +85,7 @@ func run() error {
 	return nil
 }
 
-// measure times a case's contenders in turn, round after round. A round has calls enough for 3 ms; a contender of which
+// measure times a case's contenders in turn, round after round, in one sweep. A round has calls enough for 3 ms; a contender of which
 // one call takes more than 50 ms takes part in fewer rounds, at least 3.
 func measure(c *benchCase, servers []*server, dir string, rounds int) ([]*contender, error) {
 	var d *data

@@ -65,7 +65,7 @@ func newReport(cpu, pytorch string, rounds int) *report {
 	return r
 }
 
-// add takes the times of a case, the faster one of contenders of the same name, and compares lsr's with others'.
+// add takes the times of a case in one sweep, the faster one of contenders of the same name.
 func (r *report) add(c *benchCase, contenders []*contender) {
 	for _, b := range contenders {
 		t := timing{c.name(), b.direction, b.threads, b.name, float64(b.best) / float64(c.size()), b.faults}
@@ -75,6 +75,10 @@ func (r *report) add(c *benchCase, contenders []*contender) {
 			*old = t
 		}
 	}
+}
+
+// compareAll compares lsr's times of a case with others'.
+func (r *report) compareAll(c *benchCase) {
 	for i, direction := range directions {
 		for _, n := range c.threads {
 			row := timing{Case: c.name(), Direction: direction, Threads: n}
