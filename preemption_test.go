@@ -150,6 +150,9 @@ func BenchmarkPreemptionGC(b *testing.B) {
 
 // TestPreemptionNotices plants a kernel's call that takes too long.
 func TestPreemptionNotices(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT TESTED with -short: that too long a call would be noticed")
+	}
 	if runtime.GOMAXPROCS(0) == 1 {
 		t.Skip("NOT TESTED: on one CPU, the garbage collector's turn comes after a call, and it never waits for one")
 	}
