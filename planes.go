@@ -127,7 +127,7 @@ func (w *worker[T, F]) sumPlanes(j *job[T], labels []int32) {
 
 // gradientPlanes turns the exponentials that sumPlanes has left into gradients: at once in the caller's memory, where that has
 // planes of F, or in planeX, to be copied.
-func (w *worker[T, F]) gradientPlanes() {
+func (w *worker[T, F]) gradientPlanes(j *job[T]) {
 	if w.shape == tiles && w.form == uniform && kindOf[T]() == float32Kind { // at once to rows
 		w.plane = base(w.planeX)
 		w.run(opTileScale, 0)
@@ -148,7 +148,9 @@ func (w *worker[T, F]) gradientPlanes() {
 	switch {
 	case direct:
 	case w.nonTemporal:
-		w.zeroPlanes()
+		if j.ignored != 0 {
+			w.zeroPlanes()
+		}
 		w.storePlanes()
 	case w.shape == tiles:
 		w.run(opTransposeBack, 0)

@@ -371,7 +371,7 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 	switch {
 	case !grad:
 	case w.shape != lanesOfClasses:
-		w.gradientPlanes()
+		w.gradientPlanes(j)
 	default:
 		w.gradient(j, labels)
 		if w.nonTemporal {
