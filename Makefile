@@ -1,7 +1,7 @@
 # Each target says what it is for. CI (.ci/run) runs them on a clean checkout.
 QEMU = qemu-haswell qemu-nehalem qemu-arm64 qemu-s390x qemu-ppc64le qemu-riscv64 qemu-loong64
 
-.PHONY: generate test test-all fuzz bench bench-peers lint qemu $(QEMU) builds mutate verify clean
+.PHONY: generate test test-all fuzz bench bench-peers lint qemu $(QEMU) bochs builds mutate verify clean
 
 GENERATED = lsr_amd64.s lsr_amd64.go zlsr_args.go zlsr_kernels_amd64.go zlsr_kernels_other.go
 
@@ -50,6 +50,10 @@ qemu-s390x qemu-ppc64le qemu-riscv64: qemu-%:
 	GOARCH=$* go test -short -exec qemu-$*-static -run '$(BITS)' .
 qemu-loong64:
 	GOARCH=loong64 go test -short -exec qemu-loongarch64-static -run '$(BITS)' .
+
+# A part, since Bochs takes some 100 times as long as this CPU; and without float16, of which Bochs rounds ties up and not to even.
+bochs: ## the same bits on an emulated CPU with AVX-512, which qemu has not (Debian: see .ci/bochs)
+	CGO_ENABLED=0 LSR_WANT=avx512 go test -short -count=1 -timeout 30m -exec "bash $(CURDIR)/.ci/bochs" -run 'Wanted|Golden/^(float32|float64|bfloat16)$$|^TestKernels/float32|KernelsSkip|PairKernels' .
 
 builds: ## the same bits in other builds, and with features of this CPU turned off
 	LSR_WANT=go go test -short -tags purego -run '$(BITS)' .
