@@ -26,7 +26,7 @@ func main() {
 
 func run() error {
 	rounds := flag.Int("rounds", 40, "rounds of each case; slow contenders take part in some")
-	sweeps := flag.Int("sweeps", 4, "how often to go over the cases, with a part of their rounds each time")
+	sweeps := flag.Int("sweeps", 4, "how often to go over the cases, with a part of their rounds each time; no more than rounds")
 	pattern := flag.String("cases", "", "measure the cases whose name matches `regexp`, for instance ^10x or plane")
 	threads := flag.Int("threads", 1, "threads of every contender, but for the cases that compare 1 with 2")
 	jsonFile := flag.String("json", "", "write the results to `file`, too")
@@ -35,10 +35,11 @@ func run() error {
 	if err != nil {
 		return fmt.Errorf("--cases: %w", err)
 	}
-	if *sweeps < 1 || *rounds < *sweeps || *threads < 1 || *threads > runtime.GOMAXPROCS(0) || flag.NArg() > 0 {
-		return fmt.Errorf("expected at least 1 sweep, a round for each, 1 to %d threads and no arguments, got %d, %d, %d and %q",
-			runtime.GOMAXPROCS(0), *sweeps, *rounds, *threads, flag.Args())
+	if *rounds < 1 || *sweeps < 1 || *threads < 1 || *threads > runtime.GOMAXPROCS(0) || flag.NArg() > 0 {
+		return fmt.Errorf("expected at least 1 round, at least 1 sweep, 1 to %d threads and no arguments, got %d, %d, %d and %q",
+			runtime.GOMAXPROCS(0), *rounds, *sweeps, *threads, flag.Args())
 	}
+	*sweeps = min(*sweeps, *rounds)
 	chosen := slices.DeleteFunc(slices.Clone(cases), func(c *benchCase) bool { return !selected.MatchString(c.name()) })
 	if len(chosen) == 0 {
 		return fmt.Errorf("--cases: no case matches %q", *pattern)
@@ -60,13 +61,16 @@ func run() error {
 
 	debug.SetGCPercent(-1) // garbage is collected between the cases
 	report := newReport(string(cpu), servers[0].version, *rounds)
+	for _, c := range chosen {
+		if c.threads == nil {
+			c.threads = []int{*threads}
+		}
+	}
 	for sweep := range *sweeps {
+		part := (*rounds + sweep) / *sweeps // they add up to all rounds
 		for _, c := range chosen {
-			if c.threads == nil {
-				c.threads = []int{*threads}
-			}
 			start := time.Now()
-			contenders, err := measure(c, servers, dir, *rounds*(sweep+1) / *sweeps - *rounds*sweep / *sweeps)
+			contenders, err := measure(c, servers, dir, part)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name(), err)
 			}
