@@ -280,12 +280,21 @@ func (j *job[T]) check(c *Criterion, dst, logits Batch[T], perRow []PerRow, grad
 
 // A block of rows is what a worker takes at a time, and what the loss is added up over. It depends on K only.
 const (
-	blockElements = 1 << 14
+	blockElements = 1 << 15
 	maxBlockRows  = 1 << 10
 	minBlockRows  = 16
 	// minWork is how many logits make another worker worth its start.
 	minWork = 1 << 15
 )
+
+// blockRowsOf is the number of rows of a block: whole chunks of as many rows as there are slots, or fewer rows.
+func blockRowsOf(classes int) int {
+	rows, unit := blockElements/classes, minBlockRows
+	if rows >= maxSlots {
+		unit = maxSlots
+	}
+	return max(minBlockRows, min(maxBlockRows, rows&^(unit-1)))
+}
 
 // reduce computes all rows and adds them up. weight is Σ w_y over the rows not ignored.
 func (j *job[T]) reduce(ignored int, weight float64) Result {
@@ -302,7 +311,7 @@ func (j *job[T]) reduce(ignored int, weight float64) Result {
 	if den != 0 && kept != 0 {
 		j.g, j.gz = 1/den, 1/denz
 	}
-	j.blockRows = max(minBlockRows, min(maxBlockRows, blockElements/j.logits.Classes&^(minBlockRows-1)))
+	j.blockRows = blockRowsOf(j.logits.Classes)
 	n := (j.rows + j.blockRows - 1) / j.blockRows
 	j.blocks = slices.Grow(j.blocks[:0], n)[:n]
 	j.next.Store(0)
