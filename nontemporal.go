@@ -6,7 +6,7 @@ import "unsafe"
 // which go past the caches: otherwise a CPU reads each cache line before it writes it. Where a gradient replaces the logits,
 // its memory has been read anyway.
 
-// cachesHold is how many bytes of gradients may stay in the caches of most CPUs. Only tests change it.
+// cachesHold is how many bytes of logits and gradients may stay in the caches of most CPUs. Only tests change it.
 var cachesHold = 32 << 20
 
 // mostApart is how many classes rows have at most that are made apart: the memory for one, and the time of its copy, have to be bounded.
@@ -14,9 +14,9 @@ const mostApart = 1 << 18
 
 const cacheLine = 64
 
-// tooLarge reports whether no cache would keep a job's gradients.
+// tooLarge reports whether no cache would keep a job's logits and gradients.
 func (j *job[T]) tooLarge() bool {
-	return j.grads() && j.rows*j.logits.Classes*sizeOf[T]() > cachesHold && base(j.dst.Data) != base(j.logits.Data)
+	return j.grads() && 2*j.rows*j.logits.Classes*sizeOf[T]() > cachesHold && base(j.dst.Data) != base(j.logits.Data)
 }
 
 // nonTemporalRows reports whether a job's gradients are stored so where lanes are classes: rows have to lie one after another.
