@@ -19,7 +19,7 @@ import (
 func entries() map[string]unsafe.Pointer {
 	found := map[string]unsafe.Pointer{}
 	const aligned = 16 // functions are, at least
-	start := reflect.ValueOf(features).Pointer()
+	start := reflect.ValueOf(kernels[0].code).Pointer()
 	for _, step := range []int{aligned, -aligned} {
 		for p := unsafe.Add(nil, start&^(aligned-1)); ; p = unsafe.Add(p, step) {
 			f := runtime.FuncForPC(uintptr(p))

@@ -39,7 +39,7 @@ type kernel struct {
 
 // available are the instruction sets that this build and this machine have, the best first.
 var available = func() (isas []isa) {
-	if len(kernels) != 0 && cpu.X86.HasAVX2 && cpu.X86.HasFMA && features()>>29&1 == 1 {
+	if len(kernels) != 0 && cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasF16C {
 		if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL {
 			isas = append(isas, avx512)
 		}

@@ -5,8 +5,6 @@ package lsr
 
 import "unsafe"
 
-func features() (ecx uint32)
-
 //go:noescape
 func maxFloat32AVX2(a unsafe.Pointer)
 

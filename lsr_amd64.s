@@ -4,16 +4,6 @@
 
 #include "textflag.h"
 
-// func features() (ecx uint32)
-// Requires: CPUID
-TEXT ·features(SB), NOSPLIT, $0-4
-	// features is what CPUID leaf 1 says in ECX.
-	MOVL $0x00000001, AX
-	XORL CX, CX
-	CPUID
-	MOVL CX, ecx+0(FP)
-	RET
-
 // func maxFloat32AVX2(a *byte)
 // Requires: AVX
 TEXT ·maxFloat32AVX2(SB), NOSPLIT, $0-8

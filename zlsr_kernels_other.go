@@ -5,7 +5,3 @@ package lsr
 
 // kernels and builtin are the kernels in assembly: this build has none.
 var kernels, builtin []kernel
-
-func features() (ecx uint32) {
-	return 0
-}

@@ -36,7 +36,7 @@ func core() ([]file, error) {
 		special = append(special, asm.Specialized(classes, []asm.Element{asm.Float32}, isas, []asm.Form{asm.Uniform})...)
 	}
 	special = append(special, shippedRows...)
-	assembly, err := assemble(append(slices.Clone(kernels), special...), true)
+	assembly, err := assemble(append(slices.Clone(kernels), special...))
 	if err != nil {
 		return nil, err
 	}
@@ -84,8 +84,8 @@ func registerName() string {
 }
 
 // assemble prints kernels.
-func assemble(kernels []asm.Kernel, features bool) ([]byte, error) {
-	f, err := asm.Assemble(kernels, features)
+func assemble(kernels []asm.Kernel) ([]byte, error) {
+	f, err := asm.Assemble(kernels)
 	if err != nil {
 		return nil, err
 	}
@@ -114,8 +114,6 @@ func declare(f *jen.File, kernels []asm.Kernel) {
 // declarations are the Go side of the assembly.
 func declarations(kernels, special []asm.Kernel) *jen.File {
 	f := header("lsr", "!purego")
-	f.Func().Id("features").Params().Params(jen.Id("ecx").Uint32())
-	f.Line()
 	declare(f, kernels)
 	declare(f, special)
 	return f
@@ -230,6 +228,5 @@ func twin() *jen.File {
 	f := header("lsr", "!amd64 || purego")
 	f.Comment("kernels and builtin are the kernels in assembly: this build has none.")
 	f.Var().List(jen.Id("kernels"), jen.Id("builtin")).Index().Id("kernel")
-	f.Func().Id("features").Params().Params(jen.Id("ecx").Uint32()).Block(jen.Return(jen.Lit(0)))
 	return f
 }

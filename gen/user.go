@@ -116,7 +116,7 @@ func user(o *options) ([]file, error) {
 	if err := o.alone(); err != nil {
 		return nil, err
 	}
-	assembly, err := assemble(kernels, false)
+	assembly, err := assemble(kernels)
 	if err != nil {
 		return nil, err
 	}

@@ -57,7 +57,7 @@ func idle(n ir.Node) bool {
 
 // extensions are what the instruction sets may use, in avo's names.
 var extensions = map[ISA][]string{
-	AVX2:   {"AVX", "AVX2", "FMA3", "F16C", "CMOV", "SSE", "SSE2", "MMX+", "CPUID"},
+	AVX2:   {"AVX", "AVX2", "FMA3", "F16C", "CMOV", "SSE", "SSE2", "MMX+"},
 	AVX512: {"AVX", "AVX2", "FMA3", "F16C", "CMOV", "SSE", "SSE2", "MMX+", "AVX512F", "AVX512DQ", "AVX512BW", "AVX512VL"},
 }
 

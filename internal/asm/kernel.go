@@ -232,23 +232,11 @@ type builder struct {
 	labels int
 }
 
-// Assemble writes kernels. With features, it also writes the function that asks the CPU for F16C, which golang.org/x/sys/cpu
-// does not tell.
-func Assemble(ks []Kernel, features bool) (*ir.File, error) {
+// Assemble writes kernels.
+func Assemble(ks []Kernel) (*ir.File, error) {
 	ctx := build.NewContext()
 	ctx.ConstraintExpr("!purego")
 	d := newData(ctx)
-	if features {
-		ctx.Function("features")
-		ctx.Attributes(attr.NOSPLIT)
-		ctx.SignatureExpr("func() (ecx uint32)")
-		ctx.Comment("features is what CPUID leaf 1 says in ECX.")
-		ctx.MOVL(operand.U32(1), reg.EAX)
-		ctx.XORL(reg.ECX, reg.ECX)
-		ctx.CPUID()
-		ctx.Store(reg.ECX, ctx.ReturnIndex(0))
-		ctx.RET()
-	}
 	for _, k := range ks {
 		ctx.Function(k.Name())
 		ctx.Attributes(attr.NOSPLIT)

@@ -12,11 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const sample = `TEXT ·features(SB), NOSPLIT, $0-4
-	MOVL $0x00000001, AX
-	RET
-
-TEXT ·sumAVX2(SB), NOSPLIT, $0-8
+const sample = `TEXT ·sumAVX2(SB), NOSPLIT, $0-8
 	PCALIGN    $0x40
 	MOVQ       96(AX), CX
 loop1:

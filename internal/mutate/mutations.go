@@ -46,8 +46,8 @@ var (
 // leftAlone are instructions that are not changed: alignment changes the speed only, and no test can wait for a fence.
 var leftAlone = []string{"RET", "PCALIGN", "SFENCE"}
 
-// parse finds the lines to change. Prefetches and what computes their addresses are left alone: they change the speed only. So are the
-// function features, which no kernel calls, and constants that only functions to skip read.
+// parse finds the lines to change. Prefetches and what computes their addresses are left alone: they change the speed only, and
+// so are constants that only functions to skip read.
 func parse(text string, skip func(function string) bool) *source {
 	s := &source{lines: strings.Split(text, "\n"), words: map[int]string{}}
 	function, read := "", map[int]bool{} // whether a constant that starts at an offset is read by others
@@ -72,7 +72,7 @@ func parse(text string, skip func(function string) bool) *source {
 		}
 		s.function = append(s.function, function)
 		m := instructionLine.FindStringSubmatch(line)
-		if m != nil && !slices.Contains(leftAlone, m[1]) && !strings.HasPrefix(m[1], "PREFETCH") && function != "features" && !skip(function) {
+		if m != nil && !slices.Contains(leftAlone, m[1]) && !strings.HasPrefix(m[1], "PREFETCH") && !skip(function) {
 			s.code = append(s.code, i)
 		}
 	}
