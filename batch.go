@@ -215,16 +215,11 @@ func distributionJob[T Element](j *job[T], c *Criterion, dst, logits, targets Ba
 	if err := j.check(c, dst, logits, perRow, grad); err != nil {
 		return Result{}, err
 	}
-	n, err := targets.rows("targets")
-	if err != nil {
+	if err := j.matches("targets", targets); err != nil {
 		return Result{}, err
 	}
-	if n != j.rows || targets.Classes != logits.Classes || targets.Inner != logits.Inner {
-		return Result{}, fmt.Errorf("lsr: targets are %d rows of %d classes with %d inner positions, logits are %d of %d with %d",
-			n, targets.Classes, targets.Inner, j.rows, logits.Classes, logits.Inner)
-	}
 	if grad && overlaps(dst.Data, targets.Data) {
-		return Result{}, fmt.Errorf("lsr: the gradient's destination overlaps the targets")
+		return Result{}, fmt.Errorf("lsr: destination overlaps the targets")
 	}
 	j.index = false
 	j.targets = targets
@@ -263,19 +258,24 @@ func (j *job[T]) check(c *Criterion, dst, logits Batch[T], perRow []PerRow, grad
 	if !grad {
 		return nil
 	}
-	n, err := dst.rows("destination")
-	if err != nil {
+	if err := j.matches("destination", dst); err != nil {
 		return err
-	}
-	if n != j.rows || dst.Classes != logits.Classes || dst.Inner != logits.Inner {
-		return fmt.Errorf("lsr: destination is %d rows of %d classes with %d inner positions, logits are %d of %d with %d",
-			n, dst.Classes, dst.Inner, j.rows, logits.Classes, logits.Inner)
 	}
 	if overlaps(dst.Data, logits.Data) && (&dst.Data[0] != &logits.Data[0] || dst.Stride != logits.Stride) {
 		return fmt.Errorf("lsr: destination overlaps the logits without being the same memory")
 	}
 	j.dst = dst
 	return nil
+}
+
+// matches says whether a batch has the shape of the logits.
+func (j *job[T]) matches(name string, b Batch[T]) error {
+	n, err := b.rows(name)
+	if x := &j.logits; err == nil && (n != j.rows || b.Classes != x.Classes || b.Inner != x.Inner) {
+		err = fmt.Errorf("lsr: %s: expected %d rows of %d classes with %d inner positions, as logits have, got %d of %d with %d",
+			name, j.rows, x.Classes, x.Inner, n, b.Classes, b.Inner)
+	}
+	return err
 }
 
 // A block of rows is what a worker takes at a time, and what the loss is added up over. It depends on K only.

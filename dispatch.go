@@ -66,7 +66,7 @@ func isaNamed(name string) (isa, error) {
 	if i := slices.Index(isaNames[:], name); i >= 0 && slices.Contains(available, isa(i)) {
 		return isa(i), nil
 	}
-	return plainGo, fmt.Errorf("lsr: kernel %q is not one of auto, %s, which this machine has", name, strings.Join(Kernels(), ", "))
+	return plainGo, fmt.Errorf("lsr: kernel must be one of auto, %s on this machine, got %q", strings.Join(Kernels(), ", "), name)
 }
 
 // Kernel chooses the implementation: "auto", the default, is what the environment variable LSR_KERNEL names, or else the

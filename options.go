@@ -101,10 +101,7 @@ func (c *Criterion) combine() {
 	}
 	var sum twofold
 	for k := range n {
-		w, a := 1.0, 1/float64(n)
-		if c.prior != nil {
-			a = c.prior[k]
-		}
+		a, w := c.priorOf(k, n), 1.0
 		if c.weights != nil {
 			w = c.weights[k]
 			a *= w
@@ -150,8 +147,8 @@ func Prior(u []float64) Option {
 	return func(c *Criterion) error {
 		sum := 0.0
 		for k, v := range u {
-			if !(v >= 0 && v <= 2) {
-				return fmt.Errorf("lsr: prior of class %d must be in [0, 1], got %v", k, v)
+			if !(v >= 0) {
+				return fmt.Errorf("lsr: prior of class %d must be at least 0, got %v", k, v)
 			}
 			sum += v
 		}
