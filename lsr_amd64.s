@@ -10033,7 +10033,7 @@ loop3:
 TEXT ·pairFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// pairFloat32AVX2 computes rows of two classes, with gap = x_o − x_y and e = exp(−|gap|): loss = log(1+e) + max(gap, 0) − near·gap, ∂/∂x_o = −∂/∂x_y = g·(p_o − near), near being ε/2.
+	// pairFloat32AVX2 computes rows of two classes, with gap = x_o − x_y and e = exp(−|gap|): loss = log(1+e) + max(gap, 0) − ε/2·gap, ∂/∂x_o = −∂/∂x_y = g·(p_o − ε/2).
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	VXORPS       Y3, Y3, Y3
@@ -10209,7 +10209,7 @@ loop4:
 TEXT ·pairGradFloat32AVX2(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// pairGradFloat32AVX2 computes rows of two classes, with gap = x_o − x_y and e = exp(−|gap|): loss = log(1+e) + max(gap, 0) − near·gap, ∂/∂x_o = −∂/∂x_y = g·(p_o − near), near being ε/2.
+	// pairGradFloat32AVX2 computes rows of two classes, with gap = x_o − x_y and e = exp(−|gap|): loss = log(1+e) + max(gap, 0) − ε/2·gap, ∂/∂x_o = −∂/∂x_y = g·(p_o − ε/2).
 	VBROADCASTSS constants<>+288(SB), Y0
 	VBROADCASTSS constants<>+320(SB), Y1
 	VXORPS       Y3, Y3, Y3
@@ -17781,7 +17781,7 @@ loop3:
 TEXT ·pairFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// pairFloat32AVX512 computes rows of two classes, with gap = x_o − x_y and e = exp(−|gap|): loss = log(1+e) + max(gap, 0) − near·gap, ∂/∂x_o = −∂/∂x_y = g·(p_o − near), near being ε/2.
+	// pairFloat32AVX512 computes rows of two classes, with gap = x_o − x_y and e = exp(−|gap|): loss = log(1+e) + max(gap, 0) − ε/2·gap, ∂/∂x_o = −∂/∂x_y = g·(p_o − ε/2).
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2
@@ -17954,7 +17954,7 @@ loop4:
 TEXT ·pairGradFloat32AVX512(SB), NOSPLIT, $0-8
 	MOVQ a+0(FP), AX
 
-	// pairGradFloat32AVX512 computes rows of two classes, with gap = x_o − x_y and e = exp(−|gap|): loss = log(1+e) + max(gap, 0) − near·gap, ∂/∂x_o = −∂/∂x_y = g·(p_o − near), near being ε/2.
+	// pairGradFloat32AVX512 computes rows of two classes, with gap = x_o − x_y and e = exp(−|gap|): loss = log(1+e) + max(gap, 0) − ε/2·gap, ∂/∂x_o = −∂/∂x_y = g·(p_o − ε/2).
 	VBROADCASTSS constants<>+288(SB), Z0
 	VBROADCASTSS constants<>+320(SB), Z1
 	VBROADCASTSS constants<>+352(SB), Z2

@@ -426,7 +426,7 @@ func expTargets[F real](a *args) {
 //
 // Sums over rows are of float64. Rows with a label below 0 add nothing; whatever is written as their gradient is to be overwritten.
 func pairRows(a *args, grad bool) {
-	near := float32(a.halfEps)
+	halfEps := float32(a.halfEps)
 	var e, d, logs, gaps, maxima group[float32]
 	for start := 0; start < a.rows; start += groupSize {
 		n := min(groupSize, a.rows-start)
@@ -451,10 +451,10 @@ func pairRows(a *args, grad bool) {
 		for i := range n {
 			r, log, gap := start+i, logs[i], gaps[i]
 			above, finite := max(gap, 0), min(gap, math.MaxFloat32) // of a target's −Inf, above is to be left
-			if near == 0 {
+			if halfEps == 0 {
 				finite = 0 // 0·Inf counts as 0
 			}
-			nll, loss := log+above, fma(-near, finite, log)+above
+			nll, loss := log+above, fma(-halfEps, finite, log)+above
 			if labels[i] < 0 {
 				loss, nll = 0, 0
 			}
@@ -472,7 +472,7 @@ func pairRows(a *args, grad bool) {
 			if gap > 0 {
 				p = 1
 			}
-			g := float32(*at[float32](a.factors, r) * (p/(1+e[i]) - near))
+			g := float32(*at[float32](a.factors, r) * (p/(1+e[i]) - halfEps))
 			gradient := at[[2]float32](a.dst, r)
 			gradient[0], gradient[1] = g, -g
 			if labels[i] == 0 {

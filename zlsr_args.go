@@ -38,8 +38,8 @@ type form int
 
 const (
 	uniform   form = 0 // index target, every class alike: Σd
-	classwise form = 1 // index target, a coefficient a_k = u_k for each class: Σa and Σa·d
-	dense     form = 2 // distribution target: a_k = t_k·w_k + u_k, Σa and Σa·d
+	classwise form = 1 // index target, a coefficient a_k = u_k·w_k for each class: Σa and Σa·d
+	dense     form = 2 // distribution target: a_k = (1−ε)·w_k·t_k + ε·u_k·w_k, Σa and Σa·d
 	forms          = 3
 )
 
@@ -90,10 +90,10 @@ type view struct {
 	e      unsafe.Pointer // exponentials, in the type that rows are computed in; nil if nobody wants them
 	dst    unsafe.Pointer // gradient
 	t      unsafe.Pointer // distribution targets
-	u      unsafe.Pointer // coefficients of the classes
-	w      unsafe.Pointer // factors of distribution targets for the classes
+	u      unsafe.Pointer // coefficients of the classes: u_k·w_k, or for distributions ε·u_k·w_k
+	w      unsafe.Pointer // factors of distribution targets for the classes: (1−ε)·w_k
 	labels unsafe.Pointer // int32 for each row; rows with one below 0 are skipped
-	lanesE unsafe.Pointer // lanes of Σe, rowBlocks × Lanes bytes for each row; to kernels for planes, of all sums, with zeros behind them
+	lanesE unsafe.Pointer // lanes of Σe, rowBlocks × LaneBytes bytes for each row; to kernels for planes, of all sums, with zeros behind them
 	lanesD unsafe.Pointer // lanes of Σd or Σa·d
 	lanesA unsafe.Pointer // lanes of Σa
 	rows   int            // number of rows
@@ -119,7 +119,7 @@ type args struct {
 	plane     unsafe.Pointer // transposed rows: F for each slot, class after class
 	planeStep int            // bytes from a class to the next there, for kernels that transpose, convert or store; to others it is constant
 	rowBlocks int            // blocks of a row
-	lanes     unsafe.Pointer // fold: lanes, blocks × Lanes bytes for each row
+	lanes     unsafe.Pointer // fold: lanes, blocks × LaneBytes bytes for each row
 	sums      unsafe.Pointer // fold: F for each row
 	folds     int            // fold: number of rows
 	blocks    int            // fold: blocks of a row
@@ -158,8 +158,8 @@ type args struct {
 	sumNLL    [8]float64     // and of −log p_y
 }
 
-// RegisterABI4b8e406b_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
+// RegisterABI4f149f4a_IfUndefinedRunGoGenerate takes the kernels of a package that go generate made. Its name changes with
 // what such a package and this one must agree on: code made for another version does not compile.
-func RegisterABI4b8e406b_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
+func RegisterABI4f149f4a_IfUndefinedRunGoGenerate(kernels ...GeneratedKernel) {
 	register(kernels)
 }

@@ -33,7 +33,7 @@ func core() ([]file, error) {
 	kernels := asm.Kernels([]asm.Element{asm.Float32, asm.Float64, asm.Float16, asm.BFloat16}, isas)
 	var special []asm.Kernel
 	for _, classes := range shipped {
-		special = append(special, asm.Specialized(classes, []asm.Element{asm.Float32}, isas, []asm.Form{asm.Uniform})...)
+		special = append(special, asm.SpecializedPlanes(classes, []asm.Element{asm.Float32}, isas, []asm.Form{asm.Uniform})...)
 	}
 	special = append(special, shippedRows...)
 	assembly, err := assemble(append(slices.Clone(kernels), special...))
@@ -70,7 +70,10 @@ func render(files []file, goFiles []goFile) ([]file, error) {
 // must agree on, so that one made for another version does not compile.
 func registerName() string {
 	h := fnv.New32a()
-	fmt.Fprint(h, asm.View, asm.Args, asm.PlaneSlots, coef.BlockBytes, coef.LaneBytes, coef.ExpLaneBytes, coef.Long, coef.Segment, coef.RowsAhead, coef.RowLanes)
+	for _, f := range slices.Concat(asm.View, asm.Args) {
+		fmt.Fprint(h, f.Name, f.Type, f.Words)
+	}
+	fmt.Fprint(h, asm.PlaneSlots, coef.BlockBytes, coef.LaneBytes, coef.ExpLaneBytes, coef.Long, coef.Segment, coef.RowsAhead, coef.RowLanes)
 	for o := range asm.Ops { // their numbers, which generated code says
 		fmt.Fprint(h, o)
 	}

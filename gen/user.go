@@ -73,7 +73,7 @@ func (o *options) kernels() (ks []asm.Kernel) {
 	}
 	for _, classes := range o.classes {
 		if classes > 1 && classes <= asm.PlaneClasses {
-			add(asm.Specialized(classes, computed, o.instructions, forms))
+			add(asm.SpecializedPlanes(classes, computed, o.instructions, forms))
 			if classes < asm.RowClasses {
 				continue
 			}
@@ -193,11 +193,10 @@ func (o *options) wrappers() *jen.File {
 // tests compare the kernels with plain Go, fuzz them, and measure them.
 func (o *options) tests() *jen.File {
 	f := o.header("")
-	prefix := "LSR"
-	one := func(what, parameter, kind string) {
+	one := func(what, function, parameter, kind string) {
 		o.each(func(name string, classes int, element jen.Code) {
-			f.Func().Id(what + prefix + name).Params(jen.Id(parameter).Op("*").Qual("testing", kind)).Block(
-				jen.Qual(lsrPath+"/lsrtest", map[string]string{"Test": "Exact", "Fuzz": "Fuzz", "Benchmark": "Benchmark"}[what]).
+			f.Func().Id(what + "LSR" + name).Params(jen.Id(parameter).Op("*").Qual("testing", kind)).Block(
+				jen.Qual(lsrPath+"/lsrtest", function).
 					Types(element).CallFunc(func(g *jen.Group) {
 					g.Id(parameter)
 					g.Lit(classes)
@@ -209,8 +208,8 @@ func (o *options) tests() *jen.File {
 				}))
 		})
 	}
-	one("Test", "t", "T")
-	one("Fuzz", "f", "F")
-	one("Benchmark", "b", "B")
+	one("Test", "Exact", "t", "T")
+	one("Fuzz", "Fuzz", "f", "F")
+	one("Benchmark", "Benchmark", "b", "B")
 	return f
 }

@@ -14,7 +14,7 @@ func TestAwkwardClasses(t *testing.T) {
 		if testing.Short() && classes > 9 || classes > 33 && classes%16 != 1 && classes < PlaneClasses-1 {
 			continue
 		}
-		_, err := Assemble(Specialized(classes, elements, isas, []Form{Uniform, Classwise, Dense}))
+		_, err := Assemble(SpecializedPlanes(classes, elements, isas, []Form{Uniform, Classwise, Dense}))
 		require.NoError(t, err, "%d classes", classes)
 	}
 	rows := []int{1, 17, 33, 100, 1023, 4096, 2, 15, 16, 31, 63, 65, 127, 128, 129, 255, 257, 511, 512, 513, 1000, 1024, 1025, 4095}

@@ -50,7 +50,8 @@ func (e Element) size() int { return [...]int{4, 8, 2, 2}[e] }
 // Op is what a kernel does.
 type Op int
 
-// The operations.
+// The operations. Their order counts: up to Scale they are for rows, from Sum to PlaneScale they have forms, and FinishGrad and
+// FinishSingleGrad follow what they add a gradient to.
 const (
 	Max Op = iota
 	Sum
@@ -125,8 +126,8 @@ func (f Form) String() string { return [...]string{"Uniform", "Classwise", "Dens
 func (f Form) Doc() string {
 	return [...]string{
 		"index target, every class alike: Σd",
-		"index target, a coefficient a_k = u_k for each class: Σa and Σa·d",
-		"distribution target: a_k = t_k·w_k + u_k, Σa and Σa·d",
+		"index target, a coefficient a_k = u_k·w_k for each class: Σa and Σa·d",
+		"distribution target: a_k = (1−ε)·w_k·t_k + ε·u_k·w_k, Σa and Σa·d",
 	}[f]
 }
 
@@ -194,8 +195,8 @@ func Kernels(elements []Element, isas []ISA) (ks []Kernel) {
 	return ks
 }
 
-// Specialized are the kernels for planes of a class count, at most PlaneClasses, in some forms.
-func Specialized(classes int, elements []Element, isas []ISA, forms []Form) (ks []Kernel) {
+// SpecializedPlanes are the kernels for planes of a class count, at most PlaneClasses, in some forms.
+func SpecializedPlanes(classes int, elements []Element, isas []ISA, forms []Form) (ks []Kernel) {
 	for _, isa := range isas {
 		for _, e := range elements {
 			if e > Float64 {

@@ -17,13 +17,13 @@ const pairTile = 128
 func (b *builder) pair() {
 	grad := b.Op == PairGrad
 	b.doc("computes rows of two classes, with gap = x_o − x_y and e = exp(−|gap|):",
-		"loss = log(1+e) + max(gap, 0) − near·gap, ∂/∂x_o = −∂/∂x_y = g·(p_o − near), near being ε/2.")
+		"loss = log(1+e) + max(gap, 0) − ε/2·gap, ∂/∂x_o = −∂/∂x_y = g·(p_o − ε/2).")
 	exp := b.expConstants()
-	half, near, zero := b.XMM(), b.vector(), b.zero()
+	half, halfEps, zero := b.XMM(), b.vector(), b.zero()
 	b.VMOVSD(b.arg("halfEps"), half)
 	b.VCVTSD2SS(half, half, half)
-	b.VBROADCASTSS(half, near)
-	smooths := b.compare(notEqual, near, zero)
+	b.VBROADCASTSS(half, halfEps)
+	smooths := b.compare(notEqual, halfEps, zero)
 
 	left, n, i := b.load("rows"), b.GP64(), b.GP64()
 	labels, x, out, outStep := b.load("labels"), b.load("x"), b.load("out"), b.load("outStep")
@@ -60,7 +60,7 @@ func (b *builder) pair() {
 		store(nll, PairNLL, from)
 		b.minimum(gap, gap, b.data.float32(math.MaxFloat32)) // of a target's −Inf, above is to be left
 		b.keep(gap, smooths)                                 // 0·Inf counts as 0
-		b.negMulAddTo(loss, gap, near)
+		b.negMulAddTo(loss, gap, halfEps)
 		b.add(loss, loss, above)
 		b.keep(loss, counts)
 		store(loss, PairLoss, from)
@@ -71,7 +71,7 @@ func (b *builder) pair() {
 		b.add(total, p, one)
 		b.blend(p, b.compare(greater, load(PairGap, from), zero), b.broadcast(one)) // where x_o is the larger
 		b.div(p, p, total)
-		b.sub(p, p, near)
+		b.sub(p, p, halfEps)
 		b.mul(p, p, at(factors, i, 4, 4*from))
 		b.negateIf(p, b.equal(label(from), zero))
 		b.VXORPS(b.sign(), p, minus)

@@ -145,8 +145,8 @@ func (b *builder) planeSum() {
 	}
 
 	b.clearLanes()
-	near := b.GP64()
-	fetch := b.newStream(near)
+	step := b.GP64()
+	fetch := b.newStream(step)
 	b.positions(b.width(), labels, []reg.GPVirtual{x, fetch.next}, func(slot reg.GPVirtual) {
 		b.start(fetch)
 		st := b.newPlaneState(&exp, slot, labels)
@@ -187,10 +187,10 @@ func (b *builder) planeSum() {
 			b.JLT(operand.LabelRef(done))
 			// Tiles have nothing to prefetch here: next is x.
 			fetched := b.label("fetched")
-			b.MOVQ(b.arg("next"), near)
-			b.CMPQ(near, b.arg("x"))
+			b.MOVQ(b.arg("next"), step)
+			b.CMPQ(step, b.arg("x"))
 			b.JEQ(operand.LabelRef(fetched))
-			b.MOVQ(b.arg("xStep"), near)
+			b.MOVQ(b.arg("xStep"), step)
 			for range n {
 				b.prefetch(fetch)
 			}

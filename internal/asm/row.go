@@ -1,6 +1,8 @@
 package asm
 
 import (
+	"math/bits"
+
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 
@@ -251,7 +253,7 @@ func (b *builder) sumRows(body func(r *rowSums)) {
 		b.CMOVQGE(r.x, r.later)
 		b.MOVQ(row, r.lane)
 		b.IMULQ(b.arg("rowBlocks"), r.lane)
-		b.SHLQ(operand.Imm(6), r.lane)
+		b.SHLQ(operand.Imm(uint64(bits.TrailingZeros(coef.LaneBytes))), r.lane)
 		y := b.scalarT(at(r.x, label, b.Element.size(), 0))
 		b.ps(b.VMOVSS, b.VMOVSD, y, b.slot("target", slot))
 
