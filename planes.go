@@ -7,7 +7,7 @@ import (
 )
 
 // The kernels for planes have a vector of rows in their lanes. They serve a class axis that is not last, up to a block of
-// classes (turned.go has more), and few classes of rows, both by way of a copy of a chunk: the classes of an image may all lie
+// classes, none masked (turned.go has the others), and few classes of rows, both by way of a copy of a chunk: the classes of an image may all lie
 // in one set of the caches, which are passed over three times, and rows have to be transposed.
 
 // A shape says what the lanes of the kernels are, and so which kernels a job takes.

@@ -163,8 +163,11 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	if up := j.perRow.Upstream; len(up) == 1 {
 		g, gz = upstream(g, up[0]), upstream(gz, up[0])
 	}
-	w.fill(common{min(maxSlots, j.rows+coef.RowLanes) + slotPad, 1 - c.smoothing, eu, uy, g, gz, perCoef},
-		v.coef != nil || c.mask || len(j.perRow.Upstream) > 1)
+	w.fill(common{
+		used:  min(maxSlots, j.rows+coef.RowLanes) + slotPad,
+		main0: 1 - c.smoothing, eu0: eu, uy0: uy, g0: g, gz0: gz,
+		perCoef: perCoef,
+	}, v.coef != nil || c.mask || len(j.perRow.Upstream) > 1)
 	w.cleared = w.cleared || !j.index || c.weights != nil
 	rows := rowsOfClasses[F](classes)
 	*lowestOf[F](&w.args) = F(math.Inf(-1))

@@ -2,8 +2,8 @@ package lsr
 
 import "unsafe"
 
-// Where the class axis is not last, and there are too many classes for the kernels for planes, positions are turned into rows,
-// a vector of them at a time, for the kernels for rows. Their gradients are turned back.
+// Where the class axis is not last, and the kernels for planes do not take the classes, which are too many or may be masked,
+// positions are turned into rows, a vector of them at a time, for the kernels for rows. Their gradients are turned back.
 
 // turning is a worker's memory for that.
 type turning[T Element, F real] struct {
@@ -52,7 +52,6 @@ func (w *worker[T, F]) turn(j *job[T], i, end int) {
 // turnBatch turns a batch's positions into rows, or back.
 func (w *worker[T, F]) turnBatch(b *Batch[T], rows []T, back bool) {
 	caller, p, n := w.view, b.row(w.turned.start), w.turned.end-w.turned.start
-	defer func() { w.view = caller }()
 	sizeT, sizeF := sizeOf[T](), sizeOf[F]()
 	if n < vectorRows[F]() {
 		for k := range b.Classes {
@@ -92,4 +91,5 @@ func (w *worker[T, F]) turnBatch(b *Batch[T], rows []T, back bool) {
 		w.dst = inside
 		w.run(opTransposeBack, 0)
 	}
+	w.view = caller
 }

@@ -346,8 +346,7 @@ func readElements[T lsr.Element](f *npy.File, dst []T, start int) error {
 func writeElements[T lsr.Element](w *output, src []T, start int) error {
 	switch src := any(src).(type) {
 	case []float64:
-		switch w.descr {
-		case "<f8":
+		if w.descr == "<f8" {
 			return w.Float64sAt(src, start)
 		}
 		narrow := make([]float32, len(src))
@@ -393,7 +392,7 @@ type output struct {
 	descr string
 }
 
-// outputs are all files under way: they appear together, or not at all.
+// outputs are all files under way: none appears before all are complete.
 type outputs struct {
 	files []*output
 	err   error // the first error of create

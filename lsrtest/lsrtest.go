@@ -58,7 +58,7 @@ type problem[T lsr.Element] struct {
 	options         []lsr.Option
 }
 
-// outcome is all bits that a call gives.
+// outcome is all bits that calls in both layouts give, with both kinds of target.
 func (p *problem[T]) outcome(tb testing.TB, kernel string) (out []uint64) {
 	tb.Helper()
 	c, err := lsr.New(append(slices.Clone(p.options), lsr.Kernel(kernel), lsr.IgnoreIndex(-1))...)
@@ -194,13 +194,16 @@ func Benchmark[T lsr.Element](b *testing.B, classes int) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		for name, f := range map[string]func() error{
-			"forward": func() error { _, err := lsr.Forward(c, x, p.targets); return err },
-			"grad":    func() error { _, err := lsr.Grad(c, g, x, p.targets); return err },
+		for _, pass := range []struct {
+			name string
+			run  func() error
+		}{
+			{"forward", func() error { _, err := lsr.Forward(c, x, p.targets); return err }},
+			{"grad", func() error { _, err := lsr.Grad(c, g, x, p.targets); return err }},
 		} {
-			b.Run(fmt.Sprintf("%s/%s", kernel, name), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s/%s", kernel, pass.name), func(b *testing.B) {
 				for b.Loop() {
-					if err := f(); err != nil {
+					if err := pass.run(); err != nil {
 						b.Fatal(err)
 					}
 				}

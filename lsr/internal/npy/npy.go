@@ -182,7 +182,7 @@ func (f *File) each(n, start int, got func(i int, b []byte) error) error {
 	return nil
 }
 
-// Float64s reads len(dst) elements of a float or integer type from number start on. An integer beyond 2⁵³ is rounded.
+// Float64s reads len(dst) elements of a float, integer or bool type from number start on. An integer beyond 2⁵³ is rounded.
 func (f *File) Float64s(dst []float64, start int) error {
 	if f.Kind != 'f' {
 		return f.each(len(dst), start, func(i int, b []byte) error {
