@@ -25,7 +25,8 @@
 // # Special values
 //
 // A NaN, a +Inf, or a row of −Inf makes that row's loss and gradient NaN, and no other's. A logit of −Inf has probability 0;
-// its class adds ε·u_k·w_k·∞ to the loss, which is +Inf unless that factor is 0, or unless [MaskNegInf] takes the class out.
+// its class adds ε·u_k·w_k·∞ to the loss, which is +Inf unless that factor is 0 in the type that rows are computed in, or unless
+// [MaskNegInf] takes the class out.
 // The gradient stays finite. An ignored row has loss 0 and a gradient of zeros, and its logits are not read.
 //
 // # Same bits everywhere
@@ -45,6 +46,6 @@
 //
 // float32 rows are within 6 units in the last place of max(loss, 1), gradients within 8 + 2·|x_j−max x| units of p_j + q_j;
 // float64 likewise in its own units. Float16 and BFloat16 are computed in float32 and rounded once, at the store. This holds as
-// long as Σ(max x − x_k), which smoothing needs, fits the type that rows are computed in: beyond that the loss is +Inf. README
-// has the measured maxima.
+// long as Σ(max x − x_k), which smoothing needs, and what gradients are multiplied by (1/denominator, upstream factors, z-loss) fit the
+// type that rows are computed in: beyond that the loss is +Inf, and the gradient infinite or NaN. README has the measured maxima.
 package lsr

@@ -5,24 +5,72 @@ import (
 	"unsafe"
 )
 
-// mask makes the coefficients of row r if some of its classes are masked: those of the others, over the sum of their prior.
-func (w *worker[T, F]) mask(c *Criterion, r int, y int32, index bool) {
+// masks says whether rows may have masked classes that matter: smoothing alone counts them.
+func (c *Criterion) masks() bool { return c.mask && c.smoothing != 0 }
+
+// maskRows finds a chunk's rows that have masked classes, and makes their coefficients. Tiles have one vector of them for all rows.
+func (w *worker[T, F]) maskRows(j *job[T], labels []int32) {
+	w.masked = w.masked[:len(labels)]
+	together := j.ignored == 0 && w.step == 1 && w.xStride == w.n*sizeOf[T]()
+	none := together && !hasNegInf[T, F](w.x, w.rows*w.n, 1)
+	some := false
+	for r, y := range labels {
+		if y >= 0 && j.index {
+			s := w.first + r
+			w.eu[s], w.uy[s] = j.c.smoothing*j.c.coefSum, j.c.smoothing*j.c.coefficient(int(y), w.n)
+		}
+		w.masked[r] = y >= 0 && !none && w.mask(j.c, r, y, j.index)
+		some = some || w.masked[r]
+	}
+	if !some {
+		w.masked = w.masked[:0]
+		return
+	}
+	w.shape = lanesOfClasses
+}
+
+// alike is how many rows from row r on have the same coefficients, at most so many: a row that has masked classes has its own.
+func (w *worker[T, F]) alike(r, most int) int {
+	if len(w.masked) == 0 {
+		return most
+	}
+	n := 1
+	for !w.masked[r] && n < most && !w.masked[r+n] {
+		n++
+	}
+	return n
+}
+
+// hasNegInf says whether one of a row's logits, or of those of rows that lie together, is −Inf.
+func hasNegInf[T Element, F real](row unsafe.Pointer, classes, step int) bool {
+	var x group[F]
+	negInf := F(math.Inf(-1))
+	for k := 0; k < classes; k += groupSize {
+		n := min(groupSize, classes-k)
+		load[T](&x, row, k, n, step)
+		for _, x := range x[:n] {
+			if x == negInf {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// mask says whether some classes of row r are masked, and then makes the coefficients of the others: over the sum of their prior.
+func (w *worker[T, F]) mask(c *Criterion, r int, y int32, index bool) bool {
 	s, row := w.first+r, unsafe.Add(w.x, r*w.xStride)
+	if !hasNegInf[T, F](row, w.n, w.step) {
+		return false
+	}
 	u := w.uBuffer[r*w.n : (r+1)*w.n]
-	w.masked[r] = false
 	var present, sum twofold
 	for k := range u {
 		if u[k] = 1; math.IsInf(widen[T](row, k*w.step), -1) {
-			u[k], w.masked[r] = 0, true
+			u[k] = 0
 		} else {
 			present.add(c.priorOf(k, w.n))
 		}
-	}
-	if index {
-		w.eu[s], w.uy[s] = c.smoothing*c.coefSum, c.smoothing*c.coefficient(int(y), w.n)
-	}
-	if !w.masked[r] {
-		return
 	}
 	total := present.plus(0)
 	if total == 0 { // all that the prior has is masked
@@ -44,6 +92,7 @@ func (w *worker[T, F]) mask(c *Criterion, r int, y int32, index bool) {
 		w.eu[s] = c.smoothing * sum.plus(0)
 		w.uy[s] = w.perCoef * float64(u[y])
 	}
+	return true
 }
 
 // priorOf is u_k.

@@ -224,7 +224,8 @@ func ZLoss(lambda float64) Option {
 }
 
 // MaskNegInf lets classes whose logit is −Inf leave the softmax and the prior, which is renormalized over the rest, or is 0
-// if it has nothing there. The loss is finite then, unless the target itself is masked.
+// if it has nothing there. The loss is finite then, unless the target itself is masked. To look for them takes some 1 ns a logit;
+// rows that have some go one by one, which takes some 10.
 func MaskNegInf() Option {
 	return func(c *Criterion) error {
 		c.mask = true
@@ -241,7 +242,7 @@ func EmptyNaN() Option {
 	}
 }
 
-// Top1 asks for [Result].Correct. It costs one more look at the logits.
+// Top1 asks for [Result].Correct. It costs one more look at the logits, and at distribution targets, and some 20 ns a row.
 func Top1() Option {
 	return func(c *Criterion) error {
 		c.top1 = true

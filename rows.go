@@ -52,7 +52,7 @@ type worker[T Element, F real] struct {
 	scales      []float64 // of the segments of a long row: exponentials × scale are relative to the row's maximum
 	eBuffer     []F       // exponentials of a chunk, where the gradient's own memory is too narrow for them
 	apart       []T       // gradients of a chunk of rows, to be stored by non-temporal stores
-	masked      []bool    // whether rows of a chunk have masked classes; empty without masks
+	masked      []bool    // whether rows of a chunk have masked classes; empty if none has
 	uBuffer     []F       // coefficients of these rows
 }
 
@@ -190,8 +190,8 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	} else if w.eStride = classes * sizeOf[F](); isHalf[T]() {
 		w.eBuffer = grow(w.eBuffer, rows*classes)
 	}
-	if w.masked = w.masked[:0]; c.mask && c.smoothing != 0 {
-		w.masked = grow(w.masked, rows)
+	if w.masked = w.masked[:0]; c.masks() {
+		w.masked = grow(w.masked, rows)[:0]
 		w.uBuffer = grow(w.uBuffer, rows*classes)
 	}
 	if w.shape = w.shapeOf(j); w.shape != lanesOfClasses {
@@ -330,9 +330,10 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 	}
 	labels := unsafe.Slice((*int32)(w.labels), rows)
 	w.targets(j, labels)
-	for r, y := range labels[:min(rows, len(w.masked))] {
-		if y >= 0 {
-			w.mask(c, r, y, j.index)
+	if c.masks() {
+		w.maskRows(j, labels)
+		if !grad && w.form == uniform && len(w.masked) == 0 {
+			w.e = nil
 		}
 	}
 	switch {
@@ -468,7 +469,7 @@ func (w *worker[T, F]) targets(j *job[T], labels []int32) {
 		}
 		if c.top1 && y >= 0 {
 			if !j.index {
-				y = int32(argmax[T](unsafe.Add(w.t, r*w.tStride), w.n, w.step))
+				y = int32(argmax[T, F](unsafe.Add(w.t, r*w.tStride), w.n, w.step))
 			}
 			if w.top[s] = y; y >= 0 {
 				w.topLogit[s] = widen[T](unsafe.Add(w.x, r*w.xStride), int(y)*w.step)
@@ -495,9 +496,11 @@ func (w *worker[T, F]) gradient(j *job[T], labels []int32) {
 	case len(w.masked) == 0:
 		w.run(opScale, w.form)
 	default:
-		for r := range all.rows {
-			w.run(opScale, w.part(r, 1, 0, all.n))
+		for r := 0; r < all.rows; {
+			n := w.alike(r, all.rows-r)
+			w.run(opScale, w.part(r, n, 0, all.n))
 			w.view = all
+			r += n
 		}
 	}
 	if j.index {
@@ -555,15 +558,19 @@ func (w *worker[T, F]) segments(i int, many bool) form {
 }
 
 // argmax is the first class with the largest value, or −1 if there is a NaN.
-func argmax[T Element](p unsafe.Pointer, classes, step int) int {
-	best, at := math.Inf(-1), 0
-	for k := range classes {
-		x := widen[T](p, k*step)
-		if x != x {
-			return -1
-		}
-		if x > best {
-			best, at = x, k
+func argmax[T Element, F real](p unsafe.Pointer, classes, step int) int {
+	best, at := F(math.Inf(-1)), 0
+	var t group[F]
+	for k := 0; k < classes; k += groupSize {
+		n := min(groupSize, classes-k)
+		load[T](&t, p, k, n, step)
+		for i, t := range t[:n] {
+			if t != t {
+				return -1
+			}
+			if t > best {
+				best, at = t, k+i
+			}
 		}
 	}
 	return at

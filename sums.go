@@ -14,19 +14,17 @@ func (w *worker[T, F]) sumShort(j *job[T], labels []int32) {
 	all, step := w.view, max(1, coef.NearBytes/(w.n*sizeOf[T]())) // rows that stay in the nearest cache
 	// All maxima but the first are found beside sums, unless a row has something done between, or is missing.
 	beside := step >= coef.RowsAhead && !j.c.top1 && len(w.masked) == 0 && j.ignored == 0
-	switch {
-	case beside:
+	if beside {
 		step = all.rows
-	case len(w.masked) != 0:
-		step = 1
 	}
-	for r := 0; r < all.rows; r += step {
-		f := w.part(r, min(step, all.rows-r), 0, all.n)
+	for r := 0; r < all.rows; {
+		f := w.part(r, w.alike(r, min(step, all.rows-r)), 0, all.n)
 		w.maxima(beside)
 		if j.c.top1 {
 			w.stayAllOnTop(labels[r : r+w.rows])
 		}
 		w.run(opSum, f)
+		r += w.rows
 		w.view = all
 	}
 	lo, hi := w.first, w.first+w.rows

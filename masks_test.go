@@ -1,0 +1,62 @@
+package lsr
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestMaskedRuns has rows with masked classes among rows without, which go through the kernels together: each has the bits that it has alone.
+func TestMaskedRuns(t *testing.T) {
+	everyType(t, maskedRunsOf[float32], maskedRunsOf[float64], maskedRunsOf[Float16], maskedRunsOf[BFloat16])
+}
+
+func maskedRunsOf[T Element](t *testing.T) {
+	g := generator(43)
+	for _, size := range [][2]int{{2, 300}, {10, 300}, {40, 130}, {1000, 40}, {9000, 3}} {
+		classes, n := size[0], size[1]
+		x, y := g.rows(n, classes, 4), g.targets(n, classes)
+		for i := range x {
+			switch {
+			case i%11 < 3:
+				y[i] = -1
+			case i > n/3 && i%7 < 2: // runs, and a third without
+				x[i][(int(y[i])+1)%classes] = negInf
+			}
+		}
+		d := g.distributions(n, classes)
+		for _, prior := range []Option{Smoothing(.1), Prior(d[0])} {
+			for _, kernel := range Kernels() {
+				for _, ignored := range []bool{true, false} {
+					labels := slices.Clone(y)
+					for i := range labels {
+						if !ignored {
+							labels[i] = max(labels[i], 0)
+						}
+					}
+					c := criterion(t, Smoothing(.2), prior, MaskNegInf(), IgnoreIndex(-1), Kernel(kernel), Denominator(3))
+					l := contiguous(classes)
+					logits := pack[T](x, l)
+					dst, loss, forward := blank[T](n, l), make([]float64, n), make([]float64, n)
+					_, err := Grad(c, dst, logits, labels, PerRow{Loss: loss})
+					require.NoError(t, err)
+					_, err = Forward(c, logits, labels, PerRow{Loss: forward})
+					require.NoError(t, err)
+					sameBits(t, loss, forward, "forward")
+					rows := unpack(dst, n)
+					for i := range x {
+						alone, one := blank[T](1, l), make([]float64, 1)
+						_, err := Grad(criterion(t, Smoothing(.2), prior, MaskNegInf(), IgnoreIndex(-1), Kernel("go"), Denominator(3)),
+							alone, pack[T](x[i:i+1], l), labels[i:i+1], PerRow{Loss: one})
+						require.NoError(t, err)
+						what := fmt.Sprintf("%s: row %d of %d classes", kernel, i, classes)
+						sameBits(t, one, loss[i:i+1], what)
+						sameBits(t, unpack(alone, 1)[0], rows[i], what)
+					}
+				}
+			}
+		}
+	}
+}
