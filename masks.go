@@ -2,6 +2,7 @@ package lsr
 
 import (
 	"math"
+	"slices"
 	"unsafe"
 )
 
@@ -11,18 +12,17 @@ func (c *Criterion) masks() bool { return c.mask && c.smoothing != 0 }
 // maskRows finds a chunk's rows that have masked classes, and makes their coefficients. Tiles have one vector of them for all rows.
 func (w *worker[T, F]) maskRows(j *job[T], labels []int32) {
 	w.masked = w.masked[:len(labels)]
+	// One look at all rows, if they lie together and none is ignored, whose logits are not to be read.
 	together := j.ignored == 0 && w.step == 1 && w.xStride == w.n*sizeOf[T]()
 	none := together && !hasNegInf[T, F](w.x, w.rows*w.n, 1)
-	some := false
 	for r, y := range labels {
 		if y >= 0 && j.index {
 			s := w.first + r
 			w.eu[s], w.uy[s] = j.c.smoothing*j.c.coefSum, j.c.smoothing*j.c.coefficient(int(y), w.n)
 		}
 		w.masked[r] = y >= 0 && !none && w.mask(j.c, r, y, j.index)
-		some = some || w.masked[r]
 	}
-	if !some {
+	if !slices.Contains(w.masked, true) {
 		w.masked = w.masked[:0]
 		return
 	}
@@ -34,11 +34,10 @@ func (w *worker[T, F]) alike(r, most int) int {
 	if len(w.masked) == 0 {
 		return most
 	}
-	n := 1
-	for !w.masked[r] && n < most && !w.masked[r+n] {
-		n++
+	if n := slices.Index(w.masked[r:r+most], true); n >= 0 {
+		return max(1, n)
 	}
-	return n
+	return most
 }
 
 // hasNegInf says whether one of a row's logits, or of those of rows that lie together, is −Inf.

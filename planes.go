@@ -29,12 +29,9 @@ var tileRows = [...][kinds]int{avx2: {8, 8, 8, 8}, avx512: {16, 8, 8, 8}}
 func (w *worker[T, F]) shapeOf(j *job[T]) shape {
 	classes := j.logits.Classes
 	switch {
-	case w.isa == plainGo || classes > blockOf[F]():
+	case w.isa == plainGo || classes > blockOf[F]() || j.logits.Inner > 1 && j.c.masks():
 		return lanesOfClasses
 	case j.logits.Inner > 1:
-		if j.c.masks() {
-			return lanesOfClasses
-		}
 		return planes
 	case classes == 1:
 		return lanesOfClasses

@@ -154,7 +154,7 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		w.form, w.epsD, perCoef = classwise, c.smoothing, c.smoothing
 		w.u = base(v.coef)
 	}
-	if w.form != dense && w.isa != plainGo && (w.form == classwise || c.mask) {
+	if w.form != dense && w.isa != plainGo && (w.form == classwise || c.masks()) {
 		// To kernels for rows this is dense, with targets and factors of 0.
 		w.zeroT, w.zeroW = grow(w.zeroT, classes), grow(w.zeroW, classes)
 		w.t, w.w, w.tStride = base(w.zeroT), base(w.zeroW), 0
@@ -167,7 +167,7 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		used:  min(maxSlots, j.rows+coef.RowLanes) + slotPad,
 		main0: 1 - c.smoothing, eu0: eu, uy0: uy, g0: g, gz0: gz,
 		perCoef: perCoef,
-	}, v.coef != nil || c.mask || len(j.perRow.Upstream) > 1)
+	}, v.coef != nil || c.masks() || len(j.perRow.Upstream) > 1)
 	w.cleared = w.cleared || !j.index || c.weights != nil
 	rows := rowsOfClasses[F](classes)
 	*lowestOf[F](&w.args) = F(math.Inf(-1))
@@ -182,9 +182,9 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 	w.lanesE, w.lanesD, w.lanesA = base(w.lanes), base(w.lanes[n:]), base(w.lanes[2*n:])
 	w.eBuffer = w.eBuffer[:0]
 	if !j.grads() {
-		// Kernels for coefficients have no form that does not store: all rows share a place for it.
+		// Kernels for coefficients have no form that does not store: all rows share a place for it, see part.
 		w.e, w.eStride, w.eStep = nil, 0, 1
-		if w.isa != plainGo && (w.form != uniform || c.mask) {
+		if w.isa != plainGo && (w.form != uniform || c.masks()) {
 			w.eBuffer = grow(w.eBuffer, classes)
 		}
 	} else if w.eStride = classes * sizeOf[F](); isHalf[T]() {
@@ -310,15 +310,14 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 	} else {
 		w.t, w.tStride = w.rowOf(&j.targets, w.turned.t, i)
 	}
-	if len(w.eBuffer) != 0 {
-		w.e, w.eStep = base(w.eBuffer), 1
-	}
 	if grad {
 		w.dst, w.dstStride = w.rowOf(&j.dst, w.turned.x, i)
 		if w.nonTemporal = w.nonTemporalPlanes(j); len(w.apart) != 0 {
 			w.nonTemporal, w.dst = true, base(w.apart)
 		}
-		if len(w.eBuffer) == 0 {
+		if len(w.eBuffer) != 0 {
+			w.e, w.eStep = base(w.eBuffer), 1
+		} else {
 			w.e, w.eStride, w.eStep = w.dst, w.dstStride, w.step
 		}
 		if up := j.perRow.Upstream; len(up) > 1 {
@@ -332,9 +331,6 @@ func (w *worker[T, F]) chunk(j *job[T], i, first, rows int) (correct int) {
 	w.targets(j, labels)
 	if c.masks() {
 		w.maskRows(j, labels)
-		if !grad && w.form == uniform && len(w.masked) == 0 {
-			w.e = nil
-		}
 	}
 	switch {
 	case w.shape != lanesOfClasses:
@@ -523,6 +519,9 @@ func (w *worker[T, F]) part(r, rows, k, n int) form {
 		v.w = unsafe.Add(v.w, k*sizeF)
 	}
 	v.x = unsafe.Add(v.x, r*w.xStride+k*w.step*sizeT)
+	if v.e == nil && f != uniform && len(w.eBuffer) != 0 {
+		v.e = base(w.eBuffer)
+	}
 	if v.e != nil {
 		v.e = unsafe.Add(v.e, r*w.eStride+k*w.eStep*sizeF)
 	}
@@ -555,23 +554,4 @@ func (w *worker[T, F]) segments(i int, many bool) form {
 	sizeT, sizeF := sizeOf[T](), sizeOf[F]()
 	w.xStride, w.dstStride, w.eStride = coef.Segment*w.step*sizeT, coef.Segment*w.step*sizeT, coef.Segment*w.eStep*sizeF
 	return f
-}
-
-// argmax is the first class with the largest value, or −1 if there is a NaN.
-func argmax[T Element, F real](p unsafe.Pointer, classes, step int) int {
-	best, at := F(math.Inf(-1)), 0
-	var t group[F]
-	for k := 0; k < classes; k += groupSize {
-		n := min(groupSize, classes-k)
-		load[T](&t, p, k, n, step)
-		for i, t := range t[:n] {
-			if t != t {
-				return -1
-			}
-			if t > best {
-				best, at = t, k+i
-			}
-		}
-	}
-	return at
 }

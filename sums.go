@@ -207,3 +207,22 @@ func (w *worker[T, F]) stayOnTop(r, k int, before float64) {
 		}
 	}
 }
+
+// argmax is the first class with the largest value, or −1 if there is a NaN.
+func argmax[T Element, F real](p unsafe.Pointer, classes, step int) int {
+	best, at := F(math.Inf(-1)), 0
+	var t group[F]
+	for k := 0; k < classes; k += groupSize {
+		n := min(groupSize, classes-k)
+		load[T](&t, p, k, n, step)
+		for i, t := range t[:n] {
+			if t != t {
+				return -1
+			}
+			if t > best {
+				best, at = t, k+i
+			}
+		}
+	}
+	return at
+}
