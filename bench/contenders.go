@@ -12,12 +12,16 @@ import (
 	"github.com/viterin/vek/vek32"
 )
 
+// warmUp is how long a contender runs before it is timed: a CPU that has done scalar work for a while gives vectors their full speed
+// only after some 0.7 ms.
+const warmUp = 2 * time.Millisecond
+
 // contender is one way to compute the loss, or the loss and its gradient.
 type contender struct {
 	name, direction string
 	threads         int
 	check           func() (loss, gradient float64, err error)                     // mean loss, Σ|gradient|; nil for readers
-	round           func(calls int) (elapsed time.Duration, faults int, err error) // a warm-up call, then calls timed ones
+	round           func(calls int) (elapsed time.Duration, faults int, err error) // warms up, then times calls
 
 	// Set by measure:
 	calls, every int           // it makes so many calls in a round, in every so many rounds
@@ -50,7 +54,10 @@ func newData[T lsr.Element](c *benchCase, threads []int, convert func(float64) T
 			return loss, sumAbs(dst), err
 		}
 		round := func(calls int) (time.Duration, int, error) {
-			_, err := f()
+			var err error
+			for start := time.Now(); time.Since(start) < warmUp && err == nil; {
+				_, err = f()
+			}
 			start := time.Now()
 			for i := 0; i < calls && err == nil; i++ {
 				_, err = f()

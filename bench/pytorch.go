@@ -132,7 +132,7 @@ func (s *server) contenders(threads int) (pair []*contender) {
 				return loss, gradient, err
 			},
 			round: func(calls int) (elapsed time.Duration, faults int, err error) {
-				err = s.ask([]any{&elapsed, &faults}, "run", direction, threads, calls)
+				err = s.ask([]any{&elapsed, &faults}, "run", direction, threads, warmUp.Nanoseconds(), calls)
 				return elapsed, faults, err
 			},
 		})

@@ -54,11 +54,13 @@ def page_faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
-def run(direction, threads, calls):
+def run(direction, threads, warm_up, calls):
     if torch.get_num_threads() != int(threads):
         torch.set_num_threads(int(threads))
     call, calls = {"forward": forward, "gradient": gradient}[direction], range(int(calls))
-    call()
+    ready = time.perf_counter_ns() + int(warm_up)
+    while time.perf_counter_ns() < ready:
+        call()
     faults, start = page_faults(), time.perf_counter_ns()
     for _ in calls:
         call()
