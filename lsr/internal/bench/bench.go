@@ -21,6 +21,7 @@ const (
 	batchLogits = 1 << 18
 	leastRows   = 8
 	mostClasses = 1 << 22
+	warmUp      = time.Millisecond // a CPU that has done scalar work for a while gives vectors their full speed only after some 0.7 ms
 	roundTime   = time.Millisecond
 	slowRounds  = 3 // plain Go and the usual loop take part in one of so many rounds
 )
@@ -151,19 +152,27 @@ func prepare[T lsr.Element](r *Report, convert func(float64) T) (contenders []co
 	return contenders, nil
 }
 
-// turn is a contender's part of a round: a call to warm up, and calls enough for the time of a round.
+// turn is a contender's part of a round: calls to warm up, and calls that count.
 func (c *contender) turn() error {
-	err := c.call()
-	calls, start, elapsed := 0, time.Now(), time.Duration(0)
-	for ; err == nil && elapsed < roundTime; elapsed = time.Since(start) {
-		err = c.call()
-		calls++
+	if _, err := c.callFor(warmUp); err != nil {
+		return err
 	}
-	each := float64(elapsed) / float64(calls*c.logits)
+	each, err := c.callFor(roundTime)
+	each /= float64(c.logits)
 	if best, measured := c.times[c.kernel]; !measured || each < best {
 		c.times[c.kernel] = each
 	}
 	return err
+}
+
+// callFor calls a contender until some time has passed, and returns the nanoseconds of a call.
+func (c *contender) callFor(d time.Duration) (each float64, err error) {
+	calls, start, elapsed := 0, time.Now(), time.Duration(0)
+	for ; err == nil && elapsed < d; elapsed = time.Since(start) {
+		err = c.call()
+		calls++
+	}
+	return float64(elapsed) / float64(calls), err
 }
 
 // usual returns the mean loss, and writes its gradient to dst unless that is nil.
