@@ -1,7 +1,7 @@
 # Each target says what it is for. CI (.ci/run) runs them on a clean checkout.
 QEMU = qemu-haswell qemu-nehalem qemu-arm64 qemu-s390x qemu-ppc64le qemu-riscv64 qemu-loong64
 
-.PHONY: generate test test-all fuzz bench bench-peers lint qemu $(QEMU) bochs builds mutate verify clean
+.PHONY: generate test test-all fuzz bench bench-peers lint classes qemu $(QEMU) bochs builds mutate verify clean
 
 GENERATED = lsr_amd64.s lsr_amd64.go zlsr_args.go zlsr_kernels_amd64.go zlsr_kernels_other.go
 
@@ -12,11 +12,13 @@ generate: ## the kernels and the Go around them, made anew
 test: ## all tests
 	go test ./...
 
-test-all: ## what takes longer: every float32, all awkward class counts in a user's module, a minute of 64 goroutines
+test-all: classes ## what takes longer: every float32, all awkward class counts in a user's module, a minute of 64 goroutines
 	LSR_EXHAUSTIVE=1 go test -run Exp .
-	LSR_ALL_CLASSES=1 go test -timeout 20m ./gen
 	LSR_SOAK=1m go test -run Concurren .
 	LSR_SOAK=1m go test -race -run Concurren .
+
+classes: ## all awkward class counts in a user's module
+	LSR_ALL_CLASSES=1 go test -timeout 20m -run Module ./gen
 
 FUZZTIME ?= 30s
 fuzz: ## each fuzz target for FUZZTIME, a time or a count (2000x)
