@@ -92,7 +92,7 @@ func goldenMillionsOf[T Element](t *testing.T) {
 // golden are the hashes of all results of TestGolden's corpus. They are the same on every machine.
 var golden = map[string]uint64{
 	"float32":  0xb22077a301e01cf2,
-	"float64":  0x3c23aec0d04d789f,
+	"float64":  0xc172c14f3cc64df9,
 	"float16":  0x6626968cddb182cc,
 	"bfloat16": 0x30c44279eb5757ef,
 }

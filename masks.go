@@ -14,7 +14,7 @@ func (w *worker[T, F]) maskRows(j *job[T], labels []int32) {
 	w.masked = w.masked[:len(labels)]
 	// One look at all rows, if they lie together and none is ignored, whose logits are not to be read.
 	together := j.ignored == 0 && w.step == 1 && w.xStride == w.n*sizeOf[T]()
-	none := together && !hasNegInf[T, F](w.x, w.rows*w.n, 1)
+	none := together && !hasNegInf[T, F](w.x, w.rows*w.n)
 	for r, y := range labels {
 		if y >= 0 && j.index {
 			s := w.first + r
@@ -40,13 +40,13 @@ func (w *worker[T, F]) alike(r, most int) int {
 	return most
 }
 
-// hasNegInf says whether one of a row's logits, or of those of rows that lie together, is −Inf.
-func hasNegInf[T Element, F real](row unsafe.Pointer, classes, step int) bool {
+// hasNegInf says whether one of the logits of rows that lie together is −Inf.
+func hasNegInf[T Element, F real](rows unsafe.Pointer, logits int) bool {
 	var x group[F]
 	negInf := F(math.Inf(-1))
-	for k := 0; k < classes; k += groupSize {
-		n := min(groupSize, classes-k)
-		load[T](&x, row, k, n, step)
+	for k := 0; k < logits; k += groupSize {
+		n := min(groupSize, logits-k)
+		load[T](&x, rows, k, n, 1)
 		for _, x := range x[:n] {
 			if x == negInf {
 				return true
@@ -58,16 +58,52 @@ func hasNegInf[T Element, F real](row unsafe.Pointer, classes, step int) bool {
 
 // mask says whether some classes of row r are masked, and then makes the coefficients of the others: over the sum of their prior.
 func (w *worker[T, F]) mask(c *Criterion, r int, y int32, index bool) bool {
-	s, row := w.first+r, unsafe.Add(w.x, r*w.xStride)
-	if !hasNegInf[T, F](row, w.n, w.step) {
+	s, u := w.first+r, w.uBuffer[r*w.n:(r+1)*w.n]
+	present := markPresent[T](u, unsafe.Add(w.x, r*w.xStride), w.step)
+	if present == w.n {
 		return false
 	}
-	u := w.uBuffer[r*w.n : (r+1)*w.n]
+	eu := c.smoothing
+	if c.v64.coef == nil {
+		each := F(float64(w.n) / float64(max(present, 1))) // relative to what a sum is multiplied by
+		if !index {
+			each = F(c.smoothing / float64(max(present, 1)))
+		}
+		for k := range u {
+			u[k] *= each
+		}
+	} else {
+		eu *= w.renormalize(c, u, index)
+	}
+	if index {
+		w.eu[s] = eu
+		w.uy[s] = w.perCoef * float64(u[y])
+	}
+	return true
+}
+
+// markPresent sets the coefficients of classes to 1, of masked ones to 0, and returns how many there are of the former.
+func markPresent[T Element, F real](u []F, row unsafe.Pointer, step int) (present int) {
+	var x group[F]
+	negInf := F(math.Inf(-1))
+	for k := 0; k < len(u); k += groupSize {
+		u := u[k:min(k+groupSize, len(u))]
+		load[T](&x, row, k, len(u), step)
+		for i := range u {
+			if u[i] = 0; x[i] != negInf {
+				u[i] = 1
+				present++
+			}
+		}
+	}
+	return present
+}
+
+// renormalize replaces coefficients of 1 by those of the criterion, over the sum of their prior, and returns their sum.
+func (w *worker[T, F]) renormalize(c *Criterion, u []F, index bool) float64 {
 	var present, sum twofold
 	for k := range u {
-		if u[k] = 1; math.IsInf(widen[T](row, k*w.step), -1) {
-			u[k] = 0
-		} else {
+		if u[k] != 0 {
 			present.add(c.priorOf(k, w.n))
 		}
 	}
@@ -77,21 +113,15 @@ func (w *worker[T, F]) mask(c *Criterion, r int, y int32, index bool) bool {
 	}
 	for k := range u {
 		if u[k] != 0 {
-			a := c.coefficient(k, w.n) / total
+			a := c.v64.coef[k] / total
 			sum.add(a)
-			if index { // relative to what a sum is multiplied by
-				a /= w.perCoef / c.smoothing
-			} else {
+			if !index {
 				a *= c.smoothing
 			}
 			u[k] = F(a)
 		}
 	}
-	if index {
-		w.eu[s] = c.smoothing * sum.plus(0)
-		w.uy[s] = w.perCoef * float64(u[y])
-	}
-	return true
+	return sum.plus(0)
 }
 
 // priorOf is u_k.

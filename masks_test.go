@@ -2,6 +2,7 @@ package lsr
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -58,5 +59,17 @@ func maskedRunsOf[T Element](t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestMaskLeastSmoothing has an ε of which ε/K is 0.
+func TestMaskLeastSmoothing(t *testing.T) {
+	for _, kernel := range Kernels() {
+		c := criterion(t, Smoothing(math.SmallestNonzeroFloat64), MaskNegInf(), Kernel(kernel))
+		dst := make([]float64, 3)
+		r, err := Grad(c, Rows(dst, 3), Rows([]float64{0, 0, negInf}, 3), []int{0})
+		require.NoError(t, err)
+		require.Equal(t, math.Ln2, r.Loss)
+		require.Equal(t, []float64{-.5, .5, 0}, dst)
 	}
 }
