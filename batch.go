@@ -229,7 +229,7 @@ func distributionJob[T Element](j *job[T], c *Criterion, dst, logits, targets Ba
 // check takes over the arguments that all calls have.
 func (j *job[T]) check(c *Criterion, dst, logits Batch[T], perRow []PerRow, grad bool) (err error) {
 	if c == nil {
-		return fmt.Errorf("lsr: criterion is nil: make it with New")
+		return errNoCriterion
 	}
 	if j.rows, err = logits.rows("logits"); err != nil {
 		return err

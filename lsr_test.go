@@ -199,7 +199,11 @@ func TestErrors(t *testing.T) {
 	losses := []float64{5, 5, 5, 5, 5, 5}
 	good := Rows(x, 4)
 	for name, f := range map[string]func() (Result, error){
-		"nil criterion":     func() (Result, error) { return Grad(nil, Rows(dst, 4), good, y) },
+		"nil criterion": func() (Result, error) { return Grad(nil, Rows(dst, 4), good, y) },
+		"nil with option": func() (Result, error) {
+			_, err := (*Criterion)(nil).With(Denominator(2))
+			return Result{}, err
+		},
 		"no classes":        func() (Result, error) { return Grad(c, Rows(dst, 4), Rows(x, 0), y) },
 		"negative classes":  func() (Result, error) { return Forward(c, Rows(x, -1), y) },
 		"zero batch":        func() (Result, error) { return Forward(c, Batch[float32]{}, y) },

@@ -1,6 +1,7 @@
 package lsr
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -68,8 +69,13 @@ func New(options ...Option) (*Criterion, error) {
 	return (&Criterion{smoothing: 0.01, isa: preferred, stale: true}).With(options...)
 }
 
+var errNoCriterion = errors.New("lsr: criterion is nil: make it with New")
+
 // With is a copy of the criterion with some options changed, for instance the [Denominator] of the next step.
 func (c *Criterion) With(options ...Option) (*Criterion, error) {
+	if c == nil {
+		return nil, errNoCriterion
+	}
 	d := *c
 	for i, option := range options {
 		if option == nil {
