@@ -286,7 +286,7 @@ func TestFMA32(t *testing.T) {
 	}
 	n := 100000
 	if testing.Short() {
-		n = 30000
+		n = 10000
 	}
 	for range n {
 		v := g.next()
