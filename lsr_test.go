@@ -36,7 +36,9 @@ func againstReference[T Element](t *testing.T) {
 				{weights: weights},
 				{prior: prior, weights: weights, zloss: .01, ignores: true, ignore: -100},
 				{denominator: 7, zloss: 1e-3},
+				{mask: true},
 				{mask: true, prior: prior},
+				{mask: true, weights: weights},
 				{weights: extreme(classes)},
 			} {
 				o.smoothing = eps
@@ -579,15 +581,26 @@ func TestFiniteDifferences(t *testing.T) {
 	for _, options := range [][]Option{
 		{Smoothing(0)}, {Smoothing(.3)}, {Prior(prior)}, {Weights(weights), Smoothing(.4)}, {ZLoss(.2)},
 		{Prior(prior), Weights(weights), ZLoss(.1), Smoothing(.5)}, {MaskNegInf(), Smoothing(.2), Prior(prior)},
+		{MaskNegInf(), Smoothing(.2)}, {MaskNegInf(), Smoothing(.2), Weights(weights)},
 	} {
 		c := criterion(t, append(options, Reduce(Mean))...)
 		x, y, d := g.rows(3, classes, 3), g.targets(3, classes), g.rows(3, classes, 1)
 		weights[y[0]] = 1
+		if c.mask {
+			for i := range x {
+				k := (int(y[i]) + 1) % classes
+				x[i][k], d[i][k] = negInf, 0
+			}
+		}
 		for _, target := range [][][]float64{nil, d} {
 			got := compute[float64](t, c, x, y, target, nil, contiguous(classes))
 			for i := range x {
 				for k := range classes {
 					v := x[i][k]
+					if v == negInf {
+						assert.Zero(t, got.grad[i][k])
+						continue
+					}
 					x[i][k] = v + h
 					up := compute[float64](t, c, x, y, target, nil, contiguous(classes)).result.Loss
 					x[i][k] = v - h

@@ -18,7 +18,9 @@ func (w *worker[T, F]) maskRows(j *job[T], labels []int32) {
 	for r, y := range labels {
 		if y >= 0 && j.index {
 			s := w.first + r
-			w.eu[s], w.uy[s] = j.c.smoothing*j.c.coefSum, j.c.smoothing*j.c.coefficient(int(y), w.n)
+			if w.eu[s] = w.eu0; j.c.v64.coef == nil { // else it has its uy
+				w.uy[s] = w.uy0
+			}
 		}
 		w.masked[r] = y >= 0 && !none && w.mask(j.c, r, y, j.index)
 	}
@@ -56,7 +58,8 @@ func hasNegInf[T Element, F real](rows unsafe.Pointer, logits int) bool {
 	return false
 }
 
-// mask says whether some classes of row r are masked, and then makes the coefficients of the others: over the sum of their prior.
+// mask says whether some classes of row r are masked, and then makes the coefficients of the others, which are divided by the sum of
+// their prior. Those for index targets are relative to perCoef, which their sums are multiplied by.
 func (w *worker[T, F]) mask(c *Criterion, r int, y int32, index bool) bool {
 	s, u := w.first+r, w.uBuffer[r*w.n:(r+1)*w.n]
 	present := markPresent[T](u, unsafe.Add(w.x, r*w.xStride), w.step)
@@ -65,15 +68,16 @@ func (w *worker[T, F]) mask(c *Criterion, r int, y int32, index bool) bool {
 	}
 	eu := c.smoothing
 	if c.v64.coef == nil {
-		each := F(float64(w.n) / float64(max(present, 1))) // relative to what a sum is multiplied by
-		if !index {
-			each = F(c.smoothing / float64(max(present, 1)))
+		each := c.smoothing
+		if index {
+			each = float64(w.n)
 		}
+		a := F(each / float64(max(present, 1)))
 		for k := range u {
-			u[k] *= each
+			u[k] *= a
 		}
 	} else {
-		eu *= w.renormalize(c, u, index)
+		eu *= renormalize(c, u, index)
 	}
 	if index {
 		w.eu[s] = eu
@@ -100,11 +104,11 @@ func markPresent[T Element, F real](u []F, row unsafe.Pointer, step int) (presen
 }
 
 // renormalize replaces coefficients of 1 by those of the criterion, over the sum of their prior, and returns their sum.
-func (w *worker[T, F]) renormalize(c *Criterion, u []F, index bool) float64 {
+func renormalize[F real](c *Criterion, u []F, index bool) float64 {
 	var present, sum twofold
 	for k := range u {
 		if u[k] != 0 {
-			present.add(c.priorOf(k, w.n))
+			present.add(c.priorOf(k, len(u)))
 		}
 	}
 	total := present.plus(0)
@@ -128,14 +132,6 @@ func (w *worker[T, F]) renormalize(c *Criterion, u []F, index bool) float64 {
 func (c *Criterion) priorOf(k, classes int) float64 {
 	if c.prior != nil {
 		return c.prior[k]
-	}
-	return 1 / float64(classes)
-}
-
-// coefficient is u_k·w_k.
-func (c *Criterion) coefficient(k, classes int) float64 {
-	if c.v64.coef != nil {
-		return c.v64.coef[k]
 	}
 	return 1 / float64(classes)
 }

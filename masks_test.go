@@ -3,6 +3,7 @@ package lsr
 import (
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -28,7 +29,7 @@ func maskedRunsOf[T Element](t *testing.T) {
 			}
 		}
 		d := g.distributions(n, classes)
-		for _, prior := range []Option{Smoothing(.1), Prior(d[0])} {
+		for _, prior := range []Option{Smoothing(.1), Prior(d[0]), Weights(d[1])} {
 			for _, kernel := range Kernels() {
 				for _, ignored := range []bool{true, false} {
 					labels := slices.Clone(y)
@@ -72,4 +73,18 @@ func TestMaskLeastSmoothing(t *testing.T) {
 		require.Equal(t, math.Ln2, r.Loss)
 		require.Equal(t, []float64{-.5, .5, 0}, dst)
 	}
+}
+
+// TestLongRowMemory: what rows need for themselves, a long one needs once, not once for each of its segments.
+func TestLongRowMemory(t *testing.T) {
+	const classes = 200_000
+	logits, dst := make([]BFloat16, classes), make([]BFloat16, classes)
+	logits[1] = ToBFloat16(float32(negInf))
+	c := criterion(t, Smoothing(.1), MaskNegInf(), Workers(1))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := Grad(c, Rows(dst, classes), Rows(logits, classes), []int{0})
+	require.NoError(t, err)
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(8*4*classes))
 }

@@ -53,7 +53,7 @@ type worker[T Element, F real] struct {
 	eBuffer     []F       // exponentials of a chunk, where the gradient's own memory is too narrow for them
 	apart       []T       // gradients of a chunk of rows, to be stored by non-temporal stores
 	masked      []bool    // whether rows of a chunk have masked classes; empty if none has
-	uBuffer     []F       // coefficients of these rows
+	uBuffer     []F       // coefficients of a chunk's rows, of which those of masked ones count
 }
 
 // common is what all slots of a job have, unless its rows have their own.
@@ -169,7 +169,8 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 		perCoef: perCoef,
 	}, v.coef != nil || c.masks() || len(j.perRow.Upstream) > 1)
 	w.cleared = w.cleared || !j.index || c.weights != nil
-	rows := rowsOfClasses[F](classes)
+	chunk := rowsOfClasses[F](classes)
+	rows := chunk // of lanes
 	*lowestOf[F](&w.args) = F(math.Inf(-1))
 	w.scales = grow(w.scales, (classes+coef.Segment-1)/coef.Segment)
 	if classes > coef.Long { // its segments are rows to the kernels
@@ -188,11 +189,11 @@ func (w *worker[T, F]) prepare(j *job[T], v *vectors[F]) {
 			w.eBuffer = grow(w.eBuffer, classes)
 		}
 	} else if w.eStride = classes * sizeOf[F](); isHalf[T]() {
-		w.eBuffer = grow(w.eBuffer, rows*classes)
+		w.eBuffer = grow(w.eBuffer, chunk*classes)
 	}
 	if w.masked = w.masked[:0]; c.masks() {
-		w.masked = grow(w.masked, rows)[:0]
-		w.uBuffer = grow(w.uBuffer, rows*classes)
+		w.masked = grow(w.masked, chunk)[:0]
+		w.uBuffer = grow(w.uBuffer, chunk*classes)
 	}
 	if w.shape = w.shapeOf(j); w.shape != lanesOfClasses {
 		w.planeX = grow(w.planeX, max(classes, 4)*planeSlots)

@@ -2,7 +2,7 @@
 
     load DTYPE OUTER CLASSES INNER LOGITS TARGETS   reads a case from two files of raw numbers  -> ok
     check                                           -> the loss and the sum of |gradient|
-    run forward|gradient THREADS CALLS              a warm-up call, then CALLS timed ones  -> nanoseconds, page faults
+    run forward|gradient THREADS WARM_UP CALLS      calls for WARM_UP ns, then CALLS timed ones  -> nanoseconds, page faults
 
 An answer that begins with "error" says what went wrong. The first line out is the version and the CPU capability in use.
 The only argument is the label smoothing.

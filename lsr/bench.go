@@ -46,7 +46,7 @@ func benchCommand() *cobra.Command {
 		Short: "Measure ns per logit by number of classes and kernel",
 		Long: `Measure how long a logit takes, forward and forward with gradient, by number of classes, with each kernel that this machine
 has; and, for float32 on one goroutine, in the usual loop with math.Exp. Batches have some 262144 logits and 8 rows at least. A
-round has some 2 ms for each, the first of them to warm up; the fastest counts. Leave the machine alone meanwhile.`,
+round has 1 ms for each to warm up and 1 ms that counts; the fastest counts. Leave the machine alone meanwhile.`,
 		Example: `  lsr bench
   lsr bench --type bfloat16 --classes 10,1000,50257 --rounds 50 --plot speed.png`,
 		Args: cobra.NoArgs,
