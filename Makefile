@@ -64,7 +64,7 @@ builds: ## the same bits in other builds, and with features of this CPU turned o
 	GOAMD64=v3 go test -short -run '$(BITS)|Kernel' .
 	GOARCH=386 go test -short -run '$(BITS)' . && GOARCH=386 go vet ./...
 	go test -short -gcflags=all=-d=checkptr -run '$(BITS)|Kernel|Invariants' .
-	go test -short -race -run 'Golden|Race|Concurren|Invariants|PlaneKernels' .
+	go test -short -race -run '$(BITS)|Race|Concurren|Invariants|PlaneKernels' .
 
 MUTANTS ?= 300
 mutate: ## mutants of the assembly that the tests have to catch

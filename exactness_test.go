@@ -286,7 +286,7 @@ func TestFMA32(t *testing.T) {
 	}
 	n := 100000
 	if testing.Short() {
-		n = 10000
+		n = 30000
 	}
 	for range n {
 		v := g.next()
