@@ -6,6 +6,9 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/golsr/lsr/internal/coef"
 )
 
@@ -151,3 +154,179 @@ func TestZeroUpstream(t *testing.T) {
 		}
 	}
 }
+
+func TestSpecialValues(t *testing.T) {
+	everyType(t, specialValues[float32], specialValues[float64], specialValues[Float16], specialValues[BFloat16])
+}
+
+// specialValues puts special values in every lane and in the tail.
+func specialValues[T Element](t *testing.T) {
+	g := generator(2)
+	criteria := []*Criterion{criterion(t, Smoothing(0), Reduce(Sum)), criterion(t, Smoothing(.1), Reduce(Sum)),
+		criterion(t, Smoothing(.1), Reduce(Sum), MaskNegInf())}
+	test := func(classes, k int) {
+		y := []int64{0, int64(g.intn(classes)), int64(classes - 1)}
+		d := g.distributions(3, classes)
+		plain := g.rows(3, classes, 4)
+		for ci, c := range criteria {
+			for _, v := range []float64{nan, inf} {
+				x := [][]float64{plain[0], append([]float64(nil), plain[1]...), plain[2]}
+				x[1][k] = v
+				for _, target := range [][][]float64{nil, d} {
+					labels := y
+					if target != nil {
+						labels = nil
+					}
+					want := compute[T](t, c, plain, labels, target, nil, contiguous(classes))
+					got := compute[T](t, c, x, labels, target, nil, contiguous(classes))
+					for i := range x {
+						if i != 1 {
+							sameBits(t, want.loss[i:i+1], got.loss[i:i+1], "another row was touched")
+							sameBits(t, want.grad[i], got.grad[i], "another row was touched")
+							continue
+						}
+						require.True(t, math.IsNaN(got.loss[1]), "loss %v, K=%d k=%d y=%v v=%v", got.loss[1], classes, k, labels, v)
+						for _, v := range got.grad[1] {
+							if !math.IsNaN(v) {
+								require.Failf(t, "gradient", "%v, K=%d k=%d", got.grad[1], classes, k)
+							}
+						}
+					}
+				}
+			}
+			// −Inf at k, which is not the target.
+			if classes == 1 {
+				continue
+			}
+			x := [][]float64{g.row(classes, 4)}
+			x[0][k] = negInf
+			label := []int64{int64((k + 1) % classes)}
+			got := compute[T](t, c, x, label, nil, nil, contiguous(classes))
+			require.Equal(t, ci == 1, math.IsInf(got.loss[0], 1), "loss %v", got.loss[0])
+			require.False(t, math.IsNaN(got.loss[0]))
+			if ci != 1 {
+				require.Equal(t, 0.0, got.grad[0][k])
+			}
+			for _, v := range got.grad[0] {
+				if math.IsNaN(v) || math.IsInf(v, 0) {
+					require.Failf(t, "gradient", "%v", got.grad[0])
+				}
+			}
+			// −Inf at the target.
+			label[0] = int64(k)
+			got = compute[T](t, c, x, label, nil, nil, contiguous(classes))
+			require.True(t, math.IsInf(got.loss[0], 1), "loss %v", got.loss[0])
+		}
+	}
+	for classes := 1; classes <= 70; classes++ {
+		step := 1
+		if testing.Short() && classes > 8 {
+			step = 23
+		}
+		for k := g.intn(step); k < classes; k += step {
+			test(classes, k)
+		}
+	}
+	for _, classes := range []int{127, 128, 511, 512, 513, 1000, 2049} {
+		for _, k := range []int{0, classes / 2, classes - 2, classes - 1, g.intn(classes)} {
+			test(classes, k)
+		}
+	}
+	for _, classes := range []int{1, 2, 3, 64, 65, 600} {
+		x := [][]float64{make([]float64, classes)}
+		for k := range x[0] {
+			x[0][k] = negInf
+		}
+		for _, c := range criteria {
+			got := compute[T](t, c, x, []int64{0}, nil, nil, contiguous(classes))
+			require.True(t, math.IsNaN(got.loss[0]), "a row of −Inf, K=%d", classes)
+			for _, v := range got.grad[0] {
+				require.True(t, math.IsNaN(v))
+			}
+		}
+		if classes > 1 { // −Inf over whole blocks before the first finite logit
+			x[0][classes-1] = 3
+			got := compute[T](t, criteria[0], x, []int64{int64(classes - 1)}, nil, nil, contiguous(classes))
+			require.Equal(t, []float64{0}, got.loss)
+		}
+	}
+}
+
+// TestSpecialTable compares rows of special values with the oracle.
+func TestSpecialTable(t *testing.T) {
+	prior, weights := []float64{0, .5, .5, 0}, []float64{1, 0, 2, 1}
+	for _, x := range [][]float64{
+		{negInf, 1, 2, 3}, {1, negInf, 2, 3}, {negInf, negInf, 1, 2}, {negInf, 1, 2, negInf}, {1, 2, 3, negInf},
+		{1e4, -1e4, 1e4, 0}, {-1e4, 1e4, 0, 0}, {1e6, 1e6 + 1, 1e6 - 1, 1e6}, {-1e30, 1e30, 0, 1}, {3e38, 3e38, 3e38, 3e38},
+		{0, 0, 0, 0}, {100, 0, 0, 0}, {30, 0, 0, 0}, {-100, 0, 0, 0},
+	} {
+		for _, eps := range []float64{0, .25} {
+			for _, o := range []refOptions{{}, {prior: prior}, {weights: weights}, {mask: true}, {zloss: 1e-10},
+				{mask: true, weights: weights}} {
+				o.smoothing = eps
+				o.reduction = Sum
+				for y := range int64(4) {
+					verify[float32](t, o, [][]float64{x}, []int64{y}, nil, contiguous(4))
+					verify[float64](t, o, [][]float64{x}, []int64{y}, nil, contiguous(4))
+				}
+				for _, d := range [][]float64{{0, 0, 0, 1}, {0, 0, .5, .5}, {.25, .25, .25, .25}, {0, 0, 0, 0}, {0, 2, 2, 0}, {0, nan, 1, 0}} {
+					verify[float32](t, o, [][]float64{x}, nil, [][]float64{d}, contiguous(4))
+					verify[float64](t, o, [][]float64{x}, nil, [][]float64{d}, contiguous(4))
+				}
+			}
+		}
+	}
+}
+
+func TestNaNTargetMakesItsRowNaN(t *testing.T) {
+	for _, eps := range []float64{0, .5, 1} {
+		for _, w := range [][]float64{nil, {0, 1}} {
+			got := compute[float32](t, criterion(t, Smoothing(eps), Weights(w)), [][]float64{{1, 2}}, nil, [][]float64{{nan, 1}}, nil,
+				contiguous(2))
+			assert.True(t, math.IsNaN(got.loss[0]), "smoothing %v: loss %v", eps, got.loss[0])
+			assert.True(t, math.IsNaN(got.grad[0][0]) && math.IsNaN(got.grad[0][1]), "gradient %v", got.grad[0])
+		}
+	}
+}
+
+func TestIgnoredRowIsNotRead(t *testing.T) {
+	c := criterion(t, IgnoreIndex(-100), ZLoss(.1))
+	x := [][]float64{{1, 2, 3}, {nan, inf, negInf}, {0, 5, 1}}
+	with := compute[float32](t, c, x, []int64{0, -100, 2}, nil, nil, contiguous(3))
+	without := compute[float32](t, c, [][]float64{x[0], x[2]}, []int64{0, 2}, nil, nil, contiguous(3))
+	assert.Equal(t, without.result.Loss, with.result.Loss)
+	assert.Equal(t, without.result.NLL, with.result.NLL)
+	assert.Equal(t, []float64{without.loss[0], 0, without.loss[1]}, with.loss)
+	assert.Equal(t, [][]float64{without.grad[0], {0, 0, 0}, without.grad[1]}, with.grad)
+	assert.Equal(t, 1, with.result.Ignored)
+}
+
+func TestOneClass(t *testing.T) {
+	for _, eps := range []float64{0, .1, 1} {
+		got := compute[float32](t, criterion(t, Smoothing(eps)), [][]float64{{123}, {-1e30}}, []int64{0, 0}, nil, nil, contiguous(1))
+		assert.Equal(t, []float64{0, 0}, got.loss)
+		assert.Equal(t, [][]float64{{0}, {0}}, got.grad)
+		got = compute[float64](t, criterion(t, Smoothing(eps), ZLoss(.5)), [][]float64{{3}}, []int64{0}, nil, nil, contiguous(1))
+		assert.Equal(t, []float64{4.5}, got.loss)
+		assert.Equal(t, [][]float64{{3}}, got.grad)
+	}
+}
+
+func TestConfidentRowsAreNeverNegative(t *testing.T) {
+	c := criterion(t, Smoothing(0))
+	for gap := 0.0; gap < 150; gap += .37 {
+		for _, classes := range []int{2, 3, 17, 100, 1000} {
+			x := make([]float64, classes)
+			x[classes/2] = gap
+			y := []int64{int64(classes / 2)}
+			sum := math.Log1p(float64(classes-1) * math.Exp(-wide(float32(gap))))
+			for _, got := range []float64{compute[float32](t, c, x2(x), y, nil, nil, contiguous(classes)).loss[0],
+				compute[float64](t, c, x2(x), y, nil, nil, contiguous(classes)).loss[0]} {
+				require.GreaterOrEqual(t, got, 0.0)
+				require.InDelta(t, sum, got, 4*0x1p-23*max(1, sum), "gap %v K %d", gap, classes)
+			}
+		}
+	}
+}
+
+func x2(x []float64) [][]float64 { return [][]float64{x} }

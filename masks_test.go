@@ -88,3 +88,19 @@ func TestLongRowMemory(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(8*4*classes))
 }
+
+// TestMaskedPrior has rows whose classes are masked but for such as the prior has nothing for, and ignored rows after them.
+func TestMaskedPrior(t *testing.T) {
+	var x [][]float64
+	var y []int64
+	for i := range 600 {
+		x = append(x, []float64{negInf, 1, 2})
+		if y = append(y, int64(1+i%2)); i > 300 {
+			x[i][0], y[i] = 0, -100
+		}
+	}
+	o := refOptions{smoothing: .1, mask: true, prior: []float64{1, 0, 0}, ignores: true, ignore: -100}
+	verify[float32](t, o, x, y, nil, contiguous(3))
+	verify[float64](t, o, x, y, nil, contiguous(3))
+	verify[float32](t, o, x[:9], nil, slices.Repeat([][]float64{{0, .5, .5}}, 9), contiguous(3))
+}
